@@ -1,0 +1,26 @@
+"""Normalization as plain functions: arrays in, arrays out.
+
+Each function is one operation, standardize over a choice of axes, followed by an affine map. The
+formulas and their derivatives stand in :mod:`.moments`, :mod:`.normalize` and :mod:`.affine`.
+
+>>> import jax
+>>> x = jax.numpy.array([[1.0, 3.0], [2.0, 6.0]])
+>>> print(layer_norm(x, epsilon=0.0))
+[[-1.  1.]
+ [-1.  1.]]
+"""
+
+from .batch import batch_norm
+from .moments import Moments, merge_moments, moments
+from .norms import group_norm, layer_norm, rms_norm, standardize
+
+__all__ = [
+    "Moments",
+    "batch_norm",
+    "group_norm",
+    "layer_norm",
+    "merge_moments",
+    "moments",
+    "rms_norm",
+    "standardize",
+]

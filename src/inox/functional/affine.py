@@ -1,0 +1,170 @@
+r"""Normalization by given statistics: an elementwise map that XLA fuses with its neighbours.
+
+.. math:: y = ((x - m) - \delta) r \gamma + \beta
+
+It is linear in each of :math:`m, r, \gamma, \beta` apart, and all their gradients come from two
+sums, :math:`\sum \bar y` and :math:`\sum \bar y (x - m - \delta)`, over the axes that they share:
+
+.. math:: \bar m = - \sum \bar y\, r \gamma, \qquad \bar r = \sum \bar y (x - m - \delta) \gamma,
+    \qquad \bar\gamma = \sum \bar y (x - m - \delta) r, \qquad \bar\beta = \sum \bar y
+
+so one pass over :math:`x` and :math:`\bar y` serves all four.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..kernels.operation import Operation, fit
+from .moments import CENTRED_SUMS, centre
+from .normalize import present
+from .reductions import masked
+
+Array = jax.Array
+
+
+@jax.custom_jvp
+def affine(
+    x: Array,
+    mean: Array,
+    residual: Array,
+    rstd: Array,
+    scale: Array | None,
+    bias: Array | None,
+    where: Array | None,
+) -> Array:
+    """Normalizes `x` by given statistics, scales and shifts; operands have the rank of `x`."""
+    y = centre(x, mean, residual, where) * rstd
+    if scale is not None:
+        y = y * scale
+    if bias is not None:
+        y = masked(y + bias, where)
+    return y.astype(x.dtype)
+
+
+def _affine_tangent(
+    *,
+    x_tangent: Array | None = None,
+    mean_tangent: Array | None = None,
+    rstd_tangent: Array | None = None,
+    scale_tangent: Array | None = None,
+    bias_tangent: Array | None = None,
+    x: Array,
+    mean: Array,
+    residual: Array,
+    rstd: Array,
+    scale: Array | None = None,
+    where: Array | None = None,
+) -> tuple[Array]:
+    deviation = centre(x, mean, residual, where)
+    moving = jnp.zeros_like(deviation)
+    if x_tangent is not None:
+        moving = moving + x_tangent.astype(deviation.dtype)
+    if mean_tangent is not None:
+        moving = moving - mean_tangent
+    y_tangent = moving * rstd
+    if rstd_tangent is not None:
+        y_tangent = y_tangent + deviation * rstd_tangent
+    if scale is not None:
+        y_tangent = y_tangent * scale
+    if scale_tangent is not None:
+        y_tangent = y_tangent + deviation * (rstd * scale_tangent)
+    if bias_tangent is not None:
+        y_tangent = y_tangent + bias_tangent
+    return (masked(y_tangent, where).astype(x.dtype),)
+
+
+def _affine_transpose(
+    cotangents: tuple[Array | None, ...],
+    wanted: Mapping[str, Any],
+    *,
+    x: Array,
+    mean: Array,
+    residual: Array,
+    rstd: Array,
+    scale: Array | None = None,
+    where: Array | None = None,
+) -> dict[str, Array]:
+    (dy,) = cotangents
+    assert dy is not None
+    dy = masked(dy, where)
+    factor = rstd if scale is None else rstd * scale
+    results: dict[str, Array] = {}
+    if "x_tangent" in wanted:
+        results["x_tangent"] = dy.astype(rstd.dtype) * factor
+    sums = [name for name in wanted if name != "x_tangent"]
+    if not sums:
+        return results
+    # The axes that all of these operands share; what each one shares beyond them is summed last.
+    sharing = [wanted[name].shape for name in sums] + [a.shape for a in (rstd, mean)]
+    sharing += [] if scale is None else [scale.shape]
+    axes = tuple(
+        i - dy.ndim for i in range(dy.ndim) if all(shape[i] == 1 for shape in sharing)
+    )
+    along, product = CENTRED_SUMS(
+        {"axes": axes}, t=dy, x=x, mean=mean, residual=residual, where=where
+    )
+    one = jnp.ones_like(rstd) if scale is None else scale
+    formulas = {
+        "mean_tangent": lambda: -(along * factor),
+        "rstd_tangent": lambda: product * one,
+        "scale_tangent": lambda: product * rstd,
+        "bias_tangent": lambda: along,
+    }
+    for name in sums:
+        aval = wanted[name]
+        results[name] = fit(formulas[name](), aval.shape, aval.dtype)
+    return results
+
+
+# (tangents; x, statistics, scale) -> tangent of y
+AFFINE_TANGENT = Operation(
+    "affine_tangent",
+    (
+        "x_tangent",
+        "mean_tangent",
+        "rstd_tangent",
+        "scale_tangent",
+        "bias_tangent",
+        "x",
+        "mean",
+        "residual",
+        "rstd",
+        "scale",
+        "where",
+    ),
+    _affine_tangent,
+    linear=("x_tangent", "mean_tangent", "rstd_tangent", "scale_tangent", "bias_tangent"),
+    transpose=_affine_transpose,
+)
+
+
+def _affine_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    x, mean, residual, rstd, scale, _, where = primals
+    x_tangent, mean_tangent, residual_tangent, rstd_tangent, scale_tangent, bias_tangent, _ = map(
+        present, tangents
+    )
+    if mean_tangent is None:
+        mean_tangent = residual_tangent
+    elif residual_tangent is not None:
+        mean_tangent = mean_tangent + residual_tangent
+    (y_tangent,) = AFFINE_TANGENT(
+        {},
+        x_tangent=x_tangent,
+        mean_tangent=mean_tangent,
+        rstd_tangent=rstd_tangent,
+        scale_tangent=scale_tangent,
+        bias_tangent=bias_tangent,
+        x=x,
+        mean=mean,
+        residual=residual,
+        rstd=rstd,
+        scale=scale,
+        where=where,
+    )
+    return affine(*primals), y_tangent
+
+
+affine.defjvp(_affine_derivative, symbolic_zeros=True)

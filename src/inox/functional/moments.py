@@ -1,0 +1,295 @@
+r"""Count, mean and variance: exact where the mean is large, pooled over devices and batches.
+
+**The formula.** The variance as :math:`\langle x^2 \rangle - \langle x \rangle^2` cancels: with a
+mean of 1e4 spreads nothing is left of a float32. Here the mean is found in two steps, and the
+second corrects the first,
+
+.. math:: m = x_0 + \langle x - x_0 \rangle, \qquad \delta = \langle x - m \rangle, \qquad
+    v = \langle (x - m)^2 \rangle - \delta^2
+
+with :math:`x_0` the first element. The exact mean is :math:`m + \delta`; :math:`m` is rounded to
+the grid of :math:`x`, so :math:`x - m` is exact wherever the spread is small against the mean,
+which is where it matters. Both halves are kept: centring is :math:`(x - m) - \delta`.
+
+**The derivative.** :math:`\dot m = \langle \dot x \rangle`, :math:`\dot \delta = 0` (it is a
+rounding error) and :math:`\dot v = 2 \langle (x - m - \delta) \dot x \rangle`: two sums,
+:func:`centred_sums`, which is linear in :math:`\dot x`, and whose transpose is elementwise.
+
+**Pooling** (Chan, Golub & LeVeque 1983). Parts with counts :math:`n_i`, means :math:`m_i` and
+variances :math:`v_i` have together
+
+.. math:: m = \sum_i \frac{n_i}{n} m_i, \qquad
+    v = \sum_i \frac{n_i}{n} \left( v_i + (m_i - m)^2 \right)
+
+where no two large numbers are subtracted but the means themselves.
+"""
+
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..kernels.jax_internals import gather, sum_over
+from ..kernels.operation import Operation
+from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
+from .reductions import accumulator, average, count, masked, size, total
+
+Array = jax.Array
+Axes = tuple[int, ...]
+Names = tuple[Hashable, ...]
+
+
+class Moments(NamedTuple):
+    """How many elements, their mean and their (biased) variance; three arrays of one shape."""
+
+    count: Array
+    mean: Array
+    var: Array
+
+
+class SplitMoments(NamedTuple):
+    """Moments whose mean is the unevaluated sum `mean + residual`; dimensions kept."""
+
+    count: Array
+    mean: Array
+    residual: Array
+    var: Array
+
+
+def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array:
+    """`x` minus the mean, in the dtype of the mean; 0 where masked."""
+    return masked((x.astype(mean.dtype) - mean) - residual, where)
+
+
+def _moments(*, x: Array, where: Array | None = None, axes: Axes) -> tuple[Array, ...]:
+    x = masked(x.astype(accumulator(x.dtype)), where)
+    number = count(x.shape, axes, where, x.dtype)
+    if size(x.shape, axes) == 0:
+        shift = jnp.zeros([1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)], x.dtype)
+    elif where is None:
+        first = tuple(slice(0, 1) if i - x.ndim in axes else slice(None) for i in range(x.ndim))
+        shift = x[first]
+    else:  # the first element may be masked: a rounded mean is as good a shift
+        shift = average(x, axes, number)
+    mean = shift + average(masked(x - shift, where), axes, number)
+    deviation = masked(x - mean, where)
+    residual = average(deviation, axes, number)
+    var = average(lax.square(deviation), axes, number) - lax.square(residual)
+    return lax.optimization_barrier((mean, residual, jnp.maximum(var, jnp.zeros_like(var))))
+
+
+MOMENTS = Operation("moments", ("x", "where"), _moments)
+
+
+def _centred_sums(
+    *,
+    t: Array,
+    x: Array,
+    mean: Array,
+    residual: Array,
+    where: Array | None = None,
+    axes: Axes,
+) -> tuple[Array, Array]:
+    t = masked(t.astype(mean.dtype), where)
+    return total(t, axes), total(t * centre(x, mean, residual, where), axes)
+
+
+def _centred_sums_transpose(
+    cotangents: tuple[Array | None, ...],
+    wanted: Mapping[str, Any],
+    *,
+    x: Array,
+    mean: Array,
+    residual: Array,
+    where: Array | None = None,
+    axes: Axes,
+) -> dict[str, Array]:
+    """Each t enters the sums with the weights 1 and x - mean."""
+    of_sum, of_product = cotangents
+    shape = jnp.broadcast_shapes(x.shape, mean.shape)
+    terms = jnp.zeros(shape, mean.dtype) if of_sum is None else of_sum
+    if of_product is not None:
+        terms = terms + centre(x, mean, residual, where) * of_product
+    return {"t": masked(jnp.broadcast_to(terms, shape), where)}
+
+
+# (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t
+CENTRED_SUMS = Operation(
+    "centred_sums",
+    ("t", "x", "mean", "residual", "where"),
+    _centred_sums,
+    linear=("t",),
+    transpose=_centred_sums_transpose,
+)
+
+
+def pooled_moments(x: Array, where: Array | None, axes: Axes, names: Names) -> SplitMoments:
+    """The moments of `x` over `axes` and, weighted by count, over the mapped axes `names`."""
+    mean, residual, var = MOMENTS({"axes": axes}, x=x, where=where)
+    number = jnp.broadcast_to(count(x.shape, axes, where, mean.dtype), mean.shape)
+    if names:
+        parts = jnp.stack([number, mean, residual, var])
+        parts = jnp.moveaxis(gather(parts, names), 1, 0)
+        return _pool(*parts)
+    return SplitMoments(number, mean, residual, var)
+
+
+def _pool(number: Array, mean: Array, residual: Array, var: Array) -> SplitMoments:
+    """Pools along the first axis."""
+    together = jnp.sum(number, 0)
+    weight = number / jnp.expand_dims(jnp.maximum(together, jnp.ones_like(together)), 0)
+    # The shift is one of the means itself, so that nearly equal large means cancel exactly.
+    present = number > 0
+    shift = jnp.max(jnp.where(present, mean, jnp.full_like(mean, -jnp.inf)), 0)
+    shift = lax.stop_gradient(jnp.where(jnp.any(present, 0), shift, jnp.zeros_like(shift)))
+    offset = masked((mean - shift[None]) + residual, present)
+    pooled_mean = shift + jnp.sum(weight * offset, 0)
+    offset = masked((mean - pooled_mean[None]) + residual, present)
+    pooled_residual = jnp.sum(weight * offset, 0)
+    spread = var + lax.square(offset - pooled_residual[None])
+    pooled_var = jnp.sum(weight * masked(spread, present), 0)
+    return SplitMoments(together, pooled_mean, pooled_residual, pooled_var)
+
+
+def moment_tangents(
+    x_tangent: Array,
+    x: Array,
+    where: Array | None,
+    moments: SplitMoments,
+    axes: Axes,
+    names: Names,
+) -> tuple[Array, Array]:
+    """The tangents of mean and variance, from one sum over the devices."""
+    sums = CENTRED_SUMS(
+        {"axes": axes},
+        t=x_tangent,
+        x=x,
+        mean=moments.mean,
+        residual=moments.residual,
+        where=where,
+    )
+    both = sum_over(jnp.stack(sums), names)
+    number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
+    both = both / jnp.expand_dims(number, 0)
+    return both[0], both[1] * jnp.asarray(2, both.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def split_moments(x: Array, where: Array | None, axes: Axes, names: Names) -> SplitMoments:
+    """:func:`pooled_moments` with its derivative."""
+    return pooled_moments(x, where, axes, names)
+
+
+@split_moments.defjvp
+def _split_moments_derivative(
+    axes: Axes, names: Names, primals: Any, tangents: Any
+) -> tuple[SplitMoments, SplitMoments]:
+    (x, where), (x_tangent, _) = primals, tangents
+    moments = split_moments(x, where, axes, names)
+    mean_tangent, var_tangent = moment_tangents(
+        x_tangent.astype(moments.mean.dtype), x, where, moments, axes, names
+    )
+    zeros = jnp.zeros_like(moments.mean)
+    return moments, SplitMoments(
+        jnp.zeros_like(moments.count), mean_tangent, zeros, var_tangent
+    )
+
+
+def moments(
+    x: ArrayLike,
+    axis: int | Sequence[int],
+    *,
+    where: ArrayLike | None = None,
+    axis_name: AxisName = None,
+    keepdims: bool = False,
+) -> Moments:
+    r"""Computes count, mean and biased variance along axes.
+
+    .. math:: n = \sum_i w_i, \qquad m = \frac{1}{n} \sum_i w_i x_i, \qquad
+        v = \frac{1}{n} \sum_i w_i (x_i - m)^2
+
+    Args:
+        x: The input, of any shape and real dtype.
+        axis: The axis or axes to reduce.
+        where: A boolean mask, broadcastable to `x`, of the elements that take part (:math:`w`).
+        axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
+        keepdims: Whether reduced axes are kept with size 1.
+
+    Returns:
+        The moments, in float32 (float64 for float64 input). Where nothing takes part, all three
+        are 0.
+
+    Raises:
+        TypeError: If `x` is complex or `where` isn't boolean.
+        ValueError: If an axis is out of range or repeated, `where` does not broadcast, or
+            `axis_name` is not bound.
+
+    Example:
+        >>> count, mean, var = moments(jax.numpy.array([3001.0, 3002.0, 3003.0]), axis=0)
+        >>> print(count, mean, var)
+        3.0 3002.0 0.6666667
+
+    References:
+        | Algorithms for Computing the Sample Variance (Chan et al., 1983)
+        | https://doi.org/10.1080/00031305.1983.10483115
+    """
+    x = floating(x)
+    axes = negative_axes(axis, x.shape)
+    mask = mask_operand(where, x)
+    names = bound_names(axis_name)
+    number, mean, residual, var = split_moments(x, mask, axes, names)
+    return public_moments(number, mean + residual, var, () if keepdims else axes)
+
+
+def public_moments(number: Array, mean: Array, var: Array, axes: Axes) -> Moments:
+    """The three arrays in one shape, `axes` removed."""
+    return Moments(*(jnp.squeeze(a, axes) for a in (number, mean, var)))
+
+
+def merge_moments(*moments: Moments) -> Moments:
+    r"""Pools moments of separate data into the moments of all of it.
+
+    .. math:: n = \sum_i n_i, \qquad m = \sum_i \frac{n_i}{n} m_i, \qquad
+        v = \sum_i \frac{n_i}{n} \left( v_i + (m_i - m)^2 \right)
+
+    Args:
+        moments: Moments of one shape and dtype each; those with count 0 change nothing.
+
+    Returns:
+        The pooled moments.
+
+    Raises:
+        TypeError: If an argument isn't a :class:`Moments`.
+        ValueError: If there is none, or their shapes differ.
+
+    Example:
+        >>> x = jax.numpy.arange(10.0)
+        >>> parts = moments(x[:3], axis=0), moments(x[3:], axis=0)
+        >>> print(*merge_moments(*parts))
+        10.0 4.5 8.25
+
+    References:
+        | Algorithms for Computing the Sample Variance (Chan et al., 1983)
+        | https://doi.org/10.1080/00031305.1983.10483115
+    """
+    if not moments:
+        raise ValueError("moments is empty; give at least one Moments(count, mean, var).")
+    for item in moments:
+        if not isinstance(item, Moments):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"moments must be Moments(count, mean, var); found {type(item).__name__}. Unpack "
+                "a list with merge_moments(*items)."
+            )
+    shapes = {np.shape(leaf) for item in moments for leaf in item}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"moments must have one shape; found {sorted(shapes)}. Reduce the same axes in each."
+        )
+    stacked = [jnp.stack(leaves) for leaves in zip(*moments, strict=True)]
+    number, mean, var = stacked
+    pooled = _pool(number, mean, jnp.zeros_like(mean), var)
+    return Moments(pooled.count, pooled.mean + pooled.residual, pooled.var)

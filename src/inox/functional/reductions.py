@@ -1,0 +1,58 @@
+"""Sums and means along axes: the one place that decides how numbers are added up."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+Axes = tuple[int, ...]
+
+
+def accumulator(dtype: np.dtype) -> np.dtype:
+    """The dtype in which statistics of `dtype` are computed: float32, or float64 for float64."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def total(x: Array, axes: Axes) -> Array:
+    """The sum of `x` over `axes` (negative), dimensions kept with size 1."""
+    if not axes:
+        return x
+    # A sum over the last axis and one further out, with a kept axis between them: XLA on CPU adds
+    # the whole lot up in one accumulator. In two stages it is both more accurate and faster.
+    major = tuple(axis for axis in axes if axis != -1)
+    if -1 in axes and major and any(axis not in axes for axis in range(max(major) + 1, 0)):
+        x = lax.optimization_barrier(jnp.sum(x, major, keepdims=True))
+        return jnp.sum(x, -1, keepdims=True)
+    return jnp.sum(x, axes, keepdims=True)
+
+
+def size(shape: Sequence[int], axes: Axes) -> int:
+    """How many elements of `shape` lie along `axes`."""
+    return math.prod(shape[axis] for axis in axes)
+
+
+def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype) -> Array:
+    """How many elements of an array of `shape` take part along `axes`: dimensions kept.
+
+    Without a mask the result has size 1 in every dimension; with one, the mask's kept sizes.
+    """
+    if where is None:
+        return jnp.full((1,) * len(shape), size(shape, axes), dtype)
+    # Summed as integers: float32 would stop counting at 2**24.
+    counted = jnp.sum(where, axes, dtype=jnp.int32, keepdims=True).astype(dtype)
+    repeated = math.prod(shape[axis] for axis in axes if where.shape[axis] == 1)
+    return counted * jnp.asarray(repeated, dtype)
+
+
+def average(x: Array, axes: Axes, number: Array) -> Array:
+    """The mean of `x` over `axes`, `number` being the count (0 gives 0)."""
+    return total(x, axes) / jnp.maximum(number, jnp.ones_like(number))
+
+
+def masked(x: Array, where: Array | None) -> Array:
+    """`x` where the mask holds and 0 elsewhere, whatever `x` holds there."""
+    return x if where is None else jnp.where(where, x, jnp.zeros_like(x))

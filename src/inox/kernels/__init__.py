@@ -1,0 +1,7 @@
+"""Speed: how an operation on arrays is carried out.
+
+An operation (:mod:`inox.kernels.operation`) is a record: a name, a reference written with
+`jax.numpy`, and, where it is linear in some operands, its transpose. One JAX primitive
+carries every record, so that batching, differentiation and lowering are written once.
+Nothing here knows about layers or formulas.
+"""

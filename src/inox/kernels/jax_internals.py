@@ -1,0 +1,91 @@
+"""Every name of JAX that is not part of its documented interface, wrapped in one place.
+
+Tested with jax 0.10.2 on Python 3.11 and with the newest jax on Python 3.13; the test suite
+runs on both. What is used, and why there is no documented way:
+
+- `Primitive`, `ad`, `batching`, `mlir`: a new primitive with its own transposition, batching and
+  lowering per platform. `jax.custom_jvp` and friends have no custom transposition that can be
+  batched.
+- `varying_axes`: over which mapped axes of a `shard_map` a value varies.
+- `bound_axis_names`: which axis names are bound, for an error message alone.
+"""
+
+from typing import Any
+
+import jax
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+__all__ = [
+    "Primitive",
+    "ad",
+    "align_varying_axes",
+    "batching",
+    "bound_axis_names",
+    "gather",
+    "mlir",
+    "sum_over",
+]
+
+
+def varying_axes(x: Any) -> frozenset[str]:
+    """The mapped axes over which `x` varies inside a `shard_map` (empty elsewhere)."""
+    kind: Any = jax.typeof(x)
+    if hasattr(kind, "manual_axis_type"):
+        return frozenset(kind.manual_axis_type.varying)
+    return frozenset(kind.vma)
+
+
+def manual_axis_names() -> frozenset[str]:
+    """The mesh axes that an enclosing `shard_map` has mapped."""
+    mesh: Any = jax.sharding.get_abstract_mesh()
+    return frozenset(mesh.manual_axes)
+
+
+def vary_over(x: Any, axis_names: frozenset[Any]) -> Any:
+    """Marks `x` as varying over `axis_names` too, where a `shard_map` keeps count of that."""
+    missing = (axis_names & manual_axis_names()) - varying_axes(x)
+    return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
+
+
+def align_varying_axes(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Makes all arrays vary over the union of their varying axes.
+
+    A `shard_map` with checks on refuses a primitive that mixes a replicated scale with a sharded
+    x. The transpose of this cast is the sum over devices that the gradient of the replicated
+    operand needs.
+    """
+    union: frozenset[str] = frozenset().union(*map(varying_axes, arrays))
+    return tuple(vary_over(array, union) for array in arrays)
+
+
+def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
+    """Stacks `x` of all positions along mapped axes in front; the same value on each device.
+
+    Over the axes of a `shard_map` this is one collective, whose result counts as replicated;
+    over those of a `vmap` the data is there already.
+    """
+    mesh = tuple(name for name in axis_names if name in manual_axis_names())
+    local = tuple(name for name in axis_names if name not in mesh)
+    x = lax.all_gather(x, local) if local else x[None]
+    if mesh:
+        to: Any = "invarying"
+        x = lax.all_gather(vary_over(x, frozenset(mesh)), mesh, to=to)
+        x = x.reshape(-1, *x.shape[2:])
+    return x
+
+
+def sum_over(x: Any, axis_names: tuple[Any, ...]) -> Any:
+    """The sum of `x` over mapped axes, counted as replicated over them."""
+    return lax.psum(vary_over(x, frozenset(axis_names)), axis_names) if axis_names else x
+
+
+def bound_axis_names() -> tuple[str, ...]:
+    """The axis names that an enclosing `vmap`, `pmap` or `shard_map` has bound."""
+    try:
+        from jax._src.core import get_axis_env
+
+        return tuple(map(str, get_axis_env().axis_names()))
+    except (ImportError, AttributeError):  # an error message can do without
+        return ()

@@ -1,0 +1,223 @@
+"""One JAX primitive that carries a record of each operation.
+
+The operands of every operation have the same rank; a dimension has full size or size 1, as in
+broadcasting, and axes are counted from the end (negative). So a batch dimension is a new
+dimension in front: no operation needs a batching rule of its own, and none needs to know how
+many times it was batched.
+
+An operation is either
+
+- nonlinear: derivatives are attached from outside with `jax.custom_jvp`, in terms of linear
+  operations, or
+- linear in some of its operands, the others held fixed. A linear operand that is left out stands
+  for zero, which is how work is skipped where a tangent is zero. The record brings the transpose;
+  the derivative in the other operands is that of the reference.
+
+The reference is the meaning: abstract evaluation traces it, and every platform without a kernel
+lowers it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .jax_internals import Primitive, ad, align_varying_axes, batching, mlir
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operation:
+    """The record of an operation.
+
+    Args:
+        name: The name, for people and for backends.
+        operands: The names of the operands, linear ones first; any may be left out of a call
+            unless the reference needs it.
+        reference: `(**operands, **static) -> tuple of arrays`, written with `jax.numpy`.
+        linear: The names of the operands in which the operation is linear.
+        transpose: `(cotangents, wanted, **other operands, **static) -> dict`; `cotangents` holds
+            an array or None (zero) for each result, `wanted` maps the name of each linear operand
+            that takes a cotangent to its shape and dtype.
+    """
+
+    name: str
+    operands: tuple[str, ...]
+    reference: Callable[..., tuple[Array, ...]]
+    linear: tuple[str, ...] = ()
+    transpose: Callable[..., Mapping[str, Array]] | None = None
+
+    def __call__(
+        self, static: Mapping[str, Any], **operands: Array | None
+    ) -> tuple[Array, ...]:
+        """Applies the operation; operands that are None are left out."""
+        names = tuple(name for name in self.operands if operands.get(name) is not None)
+        arrays = align_varying_axes(tuple(operands[name] for name in names))
+        settings = tuple(sorted(static.items()))
+        return tuple(
+            operation_p.bind(*arrays, operation=self, names=names, static=settings)
+        )
+
+    def run(
+        self, names: tuple[str, ...], static: tuple[tuple[str, Any], ...]
+    ) -> Callable[..., tuple[Array, ...]]:
+        """The reference as a function of positional arrays."""
+
+        def reference(*arrays: Array) -> tuple[Array, ...]:
+            return tuple(
+                self.reference(**dict(zip(names, arrays, strict=True)), **dict(static))
+            )
+
+        return reference
+
+
+operation_p = Primitive("inox_operation")
+operation_p.multiple_results = True
+# Called outside of any transformation, an operation is compiled once for its shapes and settings.
+operation_p.def_impl(
+    jax.jit(operation_p.bind, static_argnames=("operation", "names", "static"))
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def _result_types(
+    avals: tuple[Any, ...], operation: Operation, names: tuple[str, ...], static: Any
+) -> tuple[Any, ...]:
+    return tuple(jax.make_jaxpr(operation.run(names, static))(*avals).out_avals)
+
+
+@operation_p.def_abstract_eval
+def _abstract_evaluation(
+    *avals: Any, operation: Operation, names: tuple[str, ...], static: Any
+) -> tuple[Any, ...]:
+    """Shapes, dtypes, shardings and varying axes: all from tracing the reference."""
+    return _result_types(avals, operation, names, static)
+
+
+def _lower(
+    context: Any,
+    *arrays: Any,
+    operation: Operation,
+    names: tuple[str, ...],
+    static: Any,
+) -> Any:
+    """The lowering of every platform that has no kernel: the reference."""
+    lowering: Any = mlir.lower_fun(operation.run(names, static), multiple_results=True)
+    return lowering(context, *arrays)
+
+
+mlir.register_lowering(operation_p, _lower)
+
+
+# ---- batching
+
+
+def _batch(
+    arrays: Any, dimensions: Any, *, operation: Operation, names: Any, static: Any
+) -> Any:
+    """Batch dimensions go in front; an operand without one gets a dimension of size 1."""
+    (size,) = {
+        array.shape[dimension]
+        for array, dimension in zip(arrays, dimensions, strict=True)
+        if dimension is not None
+    }
+    arrays = [
+        jnp.expand_dims(array, 0)
+        if dimension is None
+        else jnp.moveaxis(array, dimension, 0)
+        for array, dimension in zip(arrays, dimensions, strict=True)
+    ]
+    results = operation(dict(static), **dict(zip(names, arrays, strict=True)))
+    # A result that depends on no batched operand keeps size 1 there.
+    return (
+        [
+            result if result.shape[0] == size else jnp.squeeze(result, 0)
+            for result in results
+        ],
+        [0 if result.shape[0] == size else None for result in results],
+    )
+
+
+batching.primitive_batchers[operation_p] = _batch
+
+
+# ---- differentiation of the linear operations
+
+
+def _jvp(
+    primals: Any, tangents: Any, *, operation: Operation, names: Any, static: Any
+) -> Any:
+    if operation.transpose is None:
+        raise NotImplementedError(
+            f"operation '{operation.name}' is differentiated by its caller"
+        )
+    operands = dict(zip(names, primals, strict=True))
+    moving = {
+        name: tangent
+        for name, tangent in zip(names, tangents, strict=True)
+        if type(tangent) is not ad.Zero
+    }
+    results = operation(dict(static), **operands)
+    parts: list[tuple[Any, ...]] = []
+    fixed = {name: operands[name] for name in names if name not in operation.linear}
+    along = {name: moving.pop(name) for name in operation.linear if name in moving}
+    if along:
+        parts.append(operation(dict(static), **along, **fixed))
+    if moving:
+        rest = {name: operands[name] for name in names if name not in moving}
+
+        def of_moving(values: dict[str, Any]) -> tuple[Any, ...]:
+            return tuple(operation.reference(**values, **rest, **dict(static)))
+
+        point = {name: operands[name] for name in moving}
+        parts.append(jax.jvp(of_moving, (point,), (moving,))[1])
+    if not parts:
+        return results, [
+            ad.Zero(jax.typeof(result).to_tangent_aval()) for result in results
+        ]
+    return results, [functools.reduce(jnp.add, terms) for terms in zip(*parts, strict=True)]
+
+
+ad.primitive_jvps[operation_p] = _jvp
+
+
+def fit(x: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Sums (or repeats) over the dimensions in which `x` and `shape` differ, and casts."""
+    extra = tuple(
+        index
+        for index, (have, want) in enumerate(zip(x.shape, shape, strict=True))
+        if want == 1 != have
+    )
+    x = jnp.sum(x, extra, keepdims=True) if extra else x
+    return jnp.broadcast_to(x, shape).astype(dtype)
+
+
+def _transpose(
+    cotangents: Any, *arrays: Any, operation: Operation, names: Any, static: Any
+) -> Any:
+    if all(type(cotangent) is ad.Zero for cotangent in cotangents):
+        return [None] * len(arrays)
+    assert operation.transpose is not None
+    wanted = {
+        name: array.aval
+        for name, array in zip(names, arrays, strict=True)
+        if ad.is_undefined_primal(array)
+    }
+    fixed = {
+        name: array
+        for name, array in zip(names, arrays, strict=True)
+        if name not in operation.linear
+    }
+    given = tuple(None if type(c) is ad.Zero else c for c in cotangents)
+    results = operation.transpose(given, wanted, **fixed, **dict(static))
+    return [
+        fit(results[name], wanted[name].shape, wanted[name].dtype) if name in wanted else None
+        for name in names
+    ]
+
+
+ad.primitive_transposes[operation_p] = _transpose

@@ -1,0 +1,29 @@
+"""Normalization layers.
+
+Every layer is one operation, standardize over a choice of axes, followed by an affine map:
+
+=============  ==========================================  =======================
+layer          mean and variance over                      state
+=============  ==========================================  =======================
+BatchNorm      all axes but the channels                   running mean, variance
+LayerNorm      the axes given (the last)                   none
+GroupNorm      groups of channels (and the axes given)     none
+InstanceNorm   the spatial axes                            none
+RMSNorm        the axes given, mean square alone           none
+=============  ==========================================  =======================
+"""
+
+from .base import NormalizationLayer
+from .batch import BatchNorm
+from .rows import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from .running import Statistics
+
+__all__ = [
+    "BatchNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "NormalizationLayer",
+    "RMSNorm",
+    "Statistics",
+]

@@ -1,0 +1,53 @@
+"""Running statistics: what batch norm remembers of the batches it has seen."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ...functional.moments import Moments
+
+Array = jax.Array
+
+
+class Statistics(NamedTuple):
+    """Mean and variance of each channel, arrays of shape :math:`(C)`."""
+
+    mean: Array
+    var: Array
+
+
+def move(old: Array, new: Array, momentum: float | Array) -> Array:
+    r"""The running average :math:`\alpha s + (1 - \alpha) s_\text{batch}`.
+
+    Written as a correction to the nearer end, so that the weights add up to 1 exactly, momentum
+    0 gives the new value and momentum 1 the old one, to the bit.
+    """
+    alpha = jnp.asarray(momentum, old.dtype)
+    one = jnp.ones_like(alpha)
+    near_old = old + (one - alpha) * (new - old)
+    near_new = new + alpha * (old - new)
+    return jnp.where(alpha < jnp.asarray(0.5, alpha.dtype), near_new, near_old)
+
+
+def updated(
+    running: Statistics,
+    batch: Moments,
+    momentum: float | Array,
+    skip_nonfinite: bool,
+) -> Statistics:
+    """The running statistics after a batch.
+
+    A channel of which the batch holds nothing (count 0) stays as it was, and so does, with
+    `skip_nonfinite`, one whose mean or variance is not finite. No gradient flows into the state.
+    """
+    batch = lax.stop_gradient(batch)
+    seen = batch.count > 0
+    if skip_nonfinite:
+        seen &= jnp.isfinite(batch.mean) & jnp.isfinite(batch.var)
+
+    def step(old: Array, new: Array) -> Array:
+        return jnp.where(seen, move(old, new.astype(old.dtype), momentum), old)
+
+    return Statistics(step(running.mean, batch.mean), step(running.var, batch.var))
