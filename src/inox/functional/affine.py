@@ -11,6 +11,7 @@ sums, :math:`\sum \bar y` and :math:`\sum \bar y (x - m - \delta)`, over the axe
 so one pass over :math:`x` and :math:`\bar y` serves all four.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,13 +21,14 @@ import jax.numpy as jnp
 from ..kernels.operation import Operation, fit
 from .moments import CENTRED_SUMS, centre
 from .normalize import present
-from .reductions import masked
+from .reductions import Reduction, masked
 
 Array = jax.Array
 
 
-@jax.custom_jvp
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def affine(
+    implementation: str | None,
     x: Array,
     mean: Array,
     residual: Array,
@@ -57,6 +59,7 @@ def _affine_tangent(
     rstd: Array,
     scale: Array | None = None,
     where: Array | None = None,
+    implementation: str | None,
 ) -> tuple[Array]:
     deviation = centre(x, mean, residual, where)
     moving = jnp.zeros_like(deviation)
@@ -86,6 +89,7 @@ def _affine_transpose(
     rstd: Array,
     scale: Array | None = None,
     where: Array | None = None,
+    implementation: str | None,
 ) -> dict[str, Array]:
     (dy,) = cotangents
     assert dy is not None
@@ -100,11 +104,14 @@ def _affine_transpose(
     # The axes that all of these operands share; what each one shares beyond them is summed last.
     sharing = [wanted[name].shape for name in sums] + [a.shape for a in (rstd, mean)]
     sharing += [] if scale is None else [scale.shape]
-    axes = tuple(
-        i - dy.ndim for i in range(dy.ndim) if all(shape[i] == 1 for shape in sharing)
-    )
+    axes = tuple(i - dy.ndim for i in range(dy.ndim) if all(shape[i] == 1 for shape in sharing))
     along, product = CENTRED_SUMS(
-        {"axes": axes}, t=dy, x=x, mean=mean, residual=residual, where=where
+        Reduction(axes, (), implementation).static(),
+        t=dy,
+        x=x,
+        mean=mean,
+        residual=residual,
+        where=where,
     )
     one = jnp.ones_like(rstd) if scale is None else scale
     formulas = {
@@ -141,7 +148,10 @@ AFFINE_TANGENT = Operation(
 )
 
 
-def _affine_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+@functools.partial(affine.defjvp, symbolic_zeros=True)
+def _affine_derivative(
+    implementation: str | None, primals: Any, tangents: Any
+) -> tuple[Array, Array]:
     x, mean, residual, rstd, scale, _, where = primals
     x_tangent, mean_tangent, residual_tangent, rstd_tangent, scale_tangent, bias_tangent, _ = map(
         present, tangents
@@ -151,7 +161,7 @@ def _affine_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
     elif residual_tangent is not None:
         mean_tangent = mean_tangent + residual_tangent
     (y_tangent,) = AFFINE_TANGENT(
-        {},
+        {"implementation": implementation},
         x_tangent=x_tangent,
         mean_tangent=mean_tangent,
         rstd_tangent=rstd_tangent,
@@ -164,7 +174,4 @@ def _affine_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
         scale=scale,
         where=where,
     )
-    return affine(*primals), y_tangent
-
-
-affine.defjvp(_affine_derivative, symbolic_zeros=True)
+    return affine(implementation, *primals), y_tangent

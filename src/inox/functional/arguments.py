@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from ..kernels.jax_internals import bound_axis_names
 
@@ -120,7 +121,7 @@ def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
 def check_unit_interval(value: Any, name: str) -> None:
     """Raises where a concrete `value` is outside [0, 1]."""
     _check_scalar(value, name)
-    if not isinstance(value, jax.core.Tracer) and not bool(
+    if not isinstance(value, Tracer) and not bool(
         np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))
     ):
         raise ValueError(
@@ -132,7 +133,7 @@ def check_unit_interval(value: Any, name: str) -> None:
 def check_epsilon(value: Any) -> None:
     """Raises where a concrete epsilon is negative or not a number."""
     _check_scalar(value, "epsilon")
-    if not isinstance(value, jax.core.Tracer) and not bool(np.all(np.asarray(value) >= 0)):
+    if not isinstance(value, Tracer) and not bool(np.all(np.asarray(value) >= 0)):
         raise ValueError(
             f"epsilon must not be negative; found {value}. It is added to the variance: use a "
             "small positive number such as 1e-05."

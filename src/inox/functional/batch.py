@@ -9,8 +9,7 @@ rounded to a half type once.
 """
 
 import functools
-from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,19 +34,14 @@ from .moments import (
 )
 from .normalize import present
 from .reciprocal_root import reciprocal_root
-from .reductions import accumulator
+from .reductions import Reduction, accumulator
 
 Array = jax.Array
 
 
-class _Configuration(NamedTuple):
-    axes: tuple[int, ...]
-    names: tuple[Hashable, ...]
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _batch_normalize(
-    configuration: _Configuration,
+    reduction: Reduction,
     x: Array,
     epsilon: Array,
     scale: Array | None,
@@ -55,30 +49,30 @@ def _batch_normalize(
     where: Array | None,
 ) -> tuple[Array, SplitMoments]:
     """Normalizes by the statistics of the batch; operands have the rank of `x`."""
-    moments = split_moments(x, where, configuration.axes, configuration.names)
+    moments = split_moments(x, where, reduction)
     rstd = reciprocal_root(moments.var + epsilon)
-    return affine(x, moments.mean, moments.residual, rstd, scale, bias, where), moments
+    mean, residual = moments.mean, moments.residual
+    y = affine(reduction.implementation, x, mean, residual, rstd, scale, bias, where)
+    return y, moments
 
 
 @functools.partial(_batch_normalize.defjvp, symbolic_zeros=True)
-def _derivative(configuration: _Configuration, primals: Any, tangents: Any) -> Any:
+def _derivative(reduction: Reduction, primals: Any, tangents: Any) -> Any:
     x, epsilon, scale, _, where = primals
     x_tangent, epsilon_tangent, scale_tangent, bias_tangent, _ = map(present, tangents)
-    y, moments = _batch_normalize(configuration, *primals)
+    y, moments = _batch_normalize(reduction, *primals)
     number, mean, residual, var = moments
     mean_tangent, var_tangent = jnp.zeros_like(mean), jnp.zeros_like(var)
     if x_tangent is not None:
         x_tangent = x_tangent.astype(mean.dtype)
-        mean_tangent, var_tangent = moment_tangents(
-            x_tangent, x, where, moments, *configuration
-        )
+        mean_tangent, var_tangent = moment_tangents(x_tangent, x, where, moments, reduction)
     rstd, rstd_tangent = jax.jvp(
         reciprocal_root,
         (var + epsilon,),
         (var_tangent if epsilon_tangent is None else var_tangent + epsilon_tangent,),
     )
     (y_tangent,) = AFFINE_TANGENT(
-        {},
+        {"implementation": reduction.implementation},
         x_tangent=x_tangent,
         mean_tangent=None if x_tangent is None else mean_tangent,
         rstd_tangent=rstd_tangent,
@@ -141,7 +135,7 @@ def batch_norm(
         [ 2. 20.] [  1. 100.]
 
     References:
-        | Accelerating Deep Network Training by Reducing Internal Covariate Shift (Ioffe et al., 2015)
+        | Batch Normalization: Accelerating Deep Network Training (Ioffe & Szegedy, 2015)
         | https://arxiv.org/abs/1502.03167
     """
     check_implementation(implementation)
@@ -160,14 +154,15 @@ def batch_norm(
     axes = tuple(range(-x.ndim, -1))
     if statistics is None:
         y, (number, mean, residual, var) = _batch_normalize(
-            _Configuration(axes, names), x, epsilon, scale, bias, mask
+            Reduction(axes, names, implementation), x, epsilon, scale, bias, mask
         )
         return y, public_moments(number, mean + residual, var, axes)
     mean, var = (
         _channel_statistic(value, x, name, dtype)
         for value, name in zip(statistics, ("mean", "var"), strict=True)
     )
-    y = affine(x, mean, jnp.zeros_like(mean), reciprocal_root(var + epsilon), scale, bias, mask)
+    rstd = reciprocal_root(var + epsilon)
+    y = affine(implementation, x, mean, jnp.zeros_like(mean), rstd, scale, bias, mask)
     return y, public_moments(jnp.zeros_like(mean), mean, var, axes)
 
 

@@ -36,7 +36,7 @@ def _row_norm(
     axes = negative_axes(axis, x.shape)
     dtype = accumulator(x.dtype)
     return normalize(
-        Configuration(axes, centred),
+        Configuration(axes, centred, implementation),
         x,
         epsilon_operand(epsilon, x, dtype),
         affine_operand(scale, x, "scale", dtype),
@@ -242,7 +242,7 @@ def group_norm(
 
     split_x = jnp.reshape(x, (*x.shape[:-1], groups, x.shape[-1] // groups))
     y = normalize(
-        Configuration(tuple(a if a == -1 else a - 1 for a in axes), True),
+        Configuration(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
         split_x,
         epsilon_operand(epsilon, split_x, dtype),
         split(scale),

@@ -1,7 +1,8 @@
 """Sums and means along axes: the one place that decides how numbers are added up."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,27 @@ Array = jax.Array
 Axes = tuple[int, ...]
 
 
+class Reduction(NamedTuple):
+    """Over what a sum runs, and what carries it out.
+
+    Args:
+        axes: The axes, counted from the end.
+        names: The mapped axes (`vmap`, `shard_map`) that are summed over as well.
+        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+    """
+
+    axes: Axes
+    names: tuple[Hashable, ...] = ()
+    implementation: str | None = None
+
+    def static(self) -> dict[str, Any]:
+        """What an operation on one device needs to know."""
+        return {"axes": self.axes, "implementation": self.implementation}
+
+
 def accumulator(dtype: np.dtype) -> np.dtype:
     """The dtype in which statistics of `dtype` are computed: float32, or float64 for float64."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
 def total(x: Array, axes: Axes) -> Array:
@@ -41,7 +60,10 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
     Without a mask the result has size 1 in every dimension; with one, the mask's kept sizes.
     """
     if where is None:
-        return jnp.full((1,) * len(shape), size(shape, axes), dtype)
+        # Hidden from the compiler, which turns a division by a constant into a multiplication
+        # with its rounded reciprocal.
+        number = jnp.full((1,) * len(shape), size(shape, axes), dtype)
+        return lax.optimization_barrier(number)
     # Summed as integers: float32 would stop counting at 2**24.
     counted = jnp.sum(where, axes, dtype=jnp.int32, keepdims=True).astype(dtype)
     repeated = math.prod(shape[axis] for axis in axes if where.shape[axis] == 1)
@@ -51,6 +73,21 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
 def average(x: Array, axes: Axes, number: Array) -> Array:
     """The mean of `x` over `axes`, `number` being the count (0 gives 0)."""
     return total(x, axes) / jnp.maximum(number, jnp.ones_like(number))
+
+
+def mean_square(x: Array, axes: Axes, number: Array) -> Array:
+    """The mean of the squares of `x` over `axes`, free of overflow for |x| up to 1e18.
+
+    The sum of n squares is largest where it is not yet divided by n. Scaled by a power of two
+    near 16 / sqrt(n), which is exact, it stays below 256 times the largest square.
+    """
+    largest = size(x.shape, axes)
+    scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, largest) / 256) / 2))
+    if scale == 1:
+        return average(lax.square(x), axes, number)
+    scaled = x * jnp.asarray(scale, x.dtype)
+    divisor = jnp.maximum(number, jnp.ones_like(number)) * jnp.asarray(scale**2, x.dtype)
+    return total(lax.square(scaled), axes) / divisor
 
 
 def masked(x: Array, where: Array | None) -> Array:

@@ -51,16 +51,12 @@ class Operation:
     linear: tuple[str, ...] = ()
     transpose: Callable[..., Mapping[str, Array]] | None = None
 
-    def __call__(
-        self, static: Mapping[str, Any], **operands: Array | None
-    ) -> tuple[Array, ...]:
+    def __call__(self, static: Mapping[str, Any], **operands: Array | None) -> tuple[Array, ...]:
         """Applies the operation; operands that are None are left out."""
         names = tuple(name for name in self.operands if operands.get(name) is not None)
         arrays = align_varying_axes(tuple(operands[name] for name in names))
         settings = tuple(sorted(static.items()))
-        return tuple(
-            operation_p.bind(*arrays, operation=self, names=names, static=settings)
-        )
+        return tuple(operation_p.bind(*arrays, operation=self, names=names, static=settings))
 
     def run(
         self, names: tuple[str, ...], static: tuple[tuple[str, Any], ...]
@@ -68,9 +64,7 @@ class Operation:
         """The reference as a function of positional arrays."""
 
         def reference(*arrays: Array) -> tuple[Array, ...]:
-            return tuple(
-                self.reference(**dict(zip(names, arrays, strict=True)), **dict(static))
-            )
+            return tuple(self.reference(**dict(zip(names, arrays, strict=True)), **dict(static)))
 
         return reference
 
@@ -78,9 +72,7 @@ class Operation:
 operation_p = Primitive("inox_operation")
 operation_p.multiple_results = True
 # Called outside of any transformation, an operation is compiled once for its shapes and settings.
-operation_p.def_impl(
-    jax.jit(operation_p.bind, static_argnames=("operation", "names", "static"))
-)
+operation_p.def_impl(jax.jit(operation_p.bind, static_argnames=("operation", "names", "static")))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -116,9 +108,7 @@ mlir.register_lowering(operation_p, _lower)
 # ---- batching
 
 
-def _batch(
-    arrays: Any, dimensions: Any, *, operation: Operation, names: Any, static: Any
-) -> Any:
+def _batch(arrays: Any, dimensions: Any, *, operation: Operation, names: Any, static: Any) -> Any:
     """Batch dimensions go in front; an operand without one gets a dimension of size 1."""
     (size,) = {
         array.shape[dimension]
@@ -126,18 +116,13 @@ def _batch(
         if dimension is not None
     }
     arrays = [
-        jnp.expand_dims(array, 0)
-        if dimension is None
-        else jnp.moveaxis(array, dimension, 0)
+        jnp.expand_dims(array, 0) if dimension is None else jnp.moveaxis(array, dimension, 0)
         for array, dimension in zip(arrays, dimensions, strict=True)
     ]
     results = operation(dict(static), **dict(zip(names, arrays, strict=True)))
     # A result that depends on no batched operand keeps size 1 there.
     return (
-        [
-            result if result.shape[0] == size else jnp.squeeze(result, 0)
-            for result in results
-        ],
+        [result if result.shape[0] == size else jnp.squeeze(result, 0) for result in results],
         [0 if result.shape[0] == size else None for result in results],
     )
 
@@ -148,13 +133,9 @@ batching.primitive_batchers[operation_p] = _batch
 # ---- differentiation of the linear operations
 
 
-def _jvp(
-    primals: Any, tangents: Any, *, operation: Operation, names: Any, static: Any
-) -> Any:
+def _jvp(primals: Any, tangents: Any, *, operation: Operation, names: Any, static: Any) -> Any:
     if operation.transpose is None:
-        raise NotImplementedError(
-            f"operation '{operation.name}' is differentiated by its caller"
-        )
+        raise NotImplementedError(f"operation '{operation.name}' is differentiated by its caller")
     operands = dict(zip(names, primals, strict=True))
     moving = {
         name: tangent
@@ -176,9 +157,7 @@ def _jvp(
         point = {name: operands[name] for name in moving}
         parts.append(jax.jvp(of_moving, (point,), (moving,))[1])
     if not parts:
-        return results, [
-            ad.Zero(jax.typeof(result).to_tangent_aval()) for result in results
-        ]
+        return results, [ad.Zero(jax.typeof(result).to_tangent_aval()) for result in results]
     return results, [functools.reduce(jnp.add, terms) for terms in zip(*parts, strict=True)]
 
 
@@ -196,9 +175,7 @@ def fit(x: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     return jnp.broadcast_to(x, shape).astype(dtype)
 
 
-def _transpose(
-    cotangents: Any, *arrays: Any, operation: Operation, names: Any, static: Any
-) -> Any:
+def _transpose(cotangents: Any, *arrays: Any, operation: Operation, names: Any, static: Any) -> Any:
     if all(type(cotangent) is ad.Zero for cotangent in cotangents):
         return [None] * len(arrays)
     assert operation.transpose is not None

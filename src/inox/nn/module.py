@@ -1,14 +1,9 @@
 """Modules are PyTrees: arrays are leaves, everything else is static configuration.
 
 A module keeps its attributes as it was given them. When JAX takes it apart, the leaves of each
-attribute that are not arrays (a number, a string, a function) are wrapped in :class:`Static`,
-which JAX sees as part of the structure; put together again, they are unwrapped. So plain
-`jax.jit` works: what may change inside a compiled function is a leaf, what may not is compared
-when JAX looks up its cache.
-
-Which leaves are static is decided by looking at them once, for a module that its constructor
-built, and remembered by every module that JAX made from it (:class:`_Layout`): a tree of booleans
-or of None with the structure of a module has that very structure, whatever stands in its leaves.
+attribute that are not arrays (a number, a string, a function) become part of the structure
+(:mod:`.layout`). So plain `jax.jit` works: what may change inside a compiled function is a leaf,
+what may not is compared when JAX looks up its cache.
 
 >>> import jax
 >>> class Linear(Module):
@@ -29,75 +24,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
-from .parameter import Parameter
-from .printing import show
-from .state import StateEntry
+from .layout import Layout, Node, put_together, take_apart
+from .printing import Printable
 
-Array = jax.Array
 Filter = type | tuple[type, ...] | Callable[[Any], bool]
 
 
-@dataclasses.dataclass(frozen=True)
-class Static:
-    """A value that is part of a tree's structure."""
-
-    value: Any
-
-
-jax.tree_util.register_static(Static)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    """The structure of an attribute, and which of its leaves are static."""
-
-    treedef: Any
-    static: tuple[bool, ...]
-
-
-def _is_node(value: Any) -> bool:
-    return isinstance(value, (Module, Parameter, StateEntry))
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
-
-
-def _inspect(value: Any) -> tuple[_Layout, list[Any]]:
-    leaves, treedef = jax.tree.flatten(value, is_leaf=_is_node)
-    return _Layout(treedef, tuple(not (_is_node(v) or _is_array(v)) for v in leaves)), leaves
-
-
-def _take_apart(value: Any, layout: _Layout | None) -> tuple[_Layout, Any]:
-    """The layout of an attribute, and the attribute with its static leaves wrapped."""
-    leaves: list[Any] = []
-    if layout is not None:
-        try:
-            leaves = layout.treedef.flatten_up_to(value)
-        except ValueError:  # a container has been changed since
-            layout = None
-        else:
-            if any(s and _is_array(leaf) for s, leaf in zip(layout.static, leaves, strict=True)):
-                layout = None
-    if layout is None:
-        layout, leaves = _inspect(value)
-    wrapped = [Static(v) if s else v for s, v in zip(layout.static, leaves, strict=True)]
-    return layout, jax.tree.unflatten(layout.treedef, wrapped)
-
-
-def _put_together(child: Any) -> Any:
-    def is_static(value: Any) -> bool:
-        return isinstance(value, Static)
-
-    def stop(value: Any) -> bool:
-        return is_static(value) or _is_node(value)
-
-    return jax.tree.map(lambda v: v.value if is_static(v) else v, child, is_leaf=stop)
-
-
-class Module:
+class Module(Printable, Node):
     """Base class of layers and networks: assign attributes in `__init__`.
 
     Arrays, parameters, state entries and other modules among the attributes, also inside lists,
@@ -115,7 +49,7 @@ class Module:
         [(4,)]
     """
 
-    _layouts: dict[str, _Layout]
+    _layouts: dict[str, Layout]
 
     def __init__(self, **kwargs: Any) -> None:
         for name, value in kwargs.items():
@@ -137,9 +71,6 @@ class Module:
         # The layouts hold structures of JAX, which cannot be pickled; they are found again.
         return dict(self.attributes())
 
-    def __repr__(self) -> str:
-        return show(self)
-
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Goes through the attributes in the order of their names.
 
@@ -147,6 +78,14 @@ class Module:
             An iterator over names and values.
         """
         return ((name, self.__dict__[name]) for name in sorted(self.__dict__) if name != "_layouts")
+
+    def printed_children(self) -> list[tuple[str, Any]]:
+        """The attributes, as `name=value`.
+
+        Returns:
+            Pairs of the text `name=` and the value.
+        """
+        return [(f"{name}=", value) for name, value in self.attributes()]
 
     def train(self, mode: bool = True) -> None:
         """Switches the module and all modules in it to training or evaluation, in place.
@@ -299,19 +238,19 @@ def _register(cls: type) -> None:
         keys = [jax.tree_util.GetAttrKey(name) for name, _ in structure]
         return list(zip(keys, children, strict=True)), structure
 
-    def flatten(module: Module) -> tuple[list[Any], tuple[tuple[str, _Layout], ...]]:
+    def flatten(module: Module) -> tuple[list[Any], tuple[tuple[str, Layout], ...]]:
         layouts = module.__dict__.get("_layouts", {})
         names, children = [], []
         for name, value in module.attributes():
-            layout, child = _take_apart(value, layouts.get(name))
+            layout, child = take_apart(value, layouts.get(name))
             names.append((name, layout))
             children.append(child)
         return children, tuple(names)
 
-    def unflatten(structure: tuple[tuple[str, _Layout], ...], children: Any) -> Module:
+    def unflatten(structure: tuple[tuple[str, Layout], ...], children: Any) -> Module:
         module = object.__new__(cls)
         for (name, _), child in zip(structure, children, strict=True):
-            object.__setattr__(module, name, _put_together(child))
+            object.__setattr__(module, name, put_together(child))
         object.__setattr__(module, "_layouts", dict(structure))
         return module
 

@@ -27,13 +27,13 @@ from typing import Any
 
 import jax
 
-from .printing import show
+from .layout import Node
+from .marker import Marker
 
 State = dict[str, Any]
 
 
-@jax.tree_util.register_pytree_with_keys_class
-class StateEntry:
+class StateEntry(Marker):
     """Marks a value that calls change, until :func:`export_state` takes it out.
 
     Args:
@@ -44,29 +44,9 @@ class StateEntry:
         StateEntry(float32[2])
     """
 
-    value: Any
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return show(self)
-
-    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any]], None]:
-        return ((jax.tree_util.GetAttrKey("value"), self.value),), None
-
-    def tree_flatten(self) -> tuple[tuple[Any], None]:
-        return (self.value,), None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, children: Any) -> "StateEntry":
-        entry = object.__new__(cls)
-        (entry.value,) = children
-        return entry
-
 
 @jax.tree_util.register_static
-class StateKey(str):
+class StateKey(str, Node):
     """The key of an entry in the state: a string, the path at which the entry stood.
 
     In a tree it is part of the structure, so that a model that holds keys can be passed through

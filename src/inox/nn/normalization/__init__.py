@@ -11,6 +11,10 @@ GroupNorm      groups of channels (and the axes given)     none
 InstanceNorm   the spatial axes                            none
 RMSNorm        the axes given, mean square alone           none
 =============  ==========================================  =======================
+
+>>> import jax
+>>> layer = LayerNorm(scale=jax.numpy.ones(4), bias=jax.numpy.zeros(4))
+>>> y = layer(jax.numpy.arange(8.0).reshape(2, 4))
 """
 
 from .base import NormalizationLayer

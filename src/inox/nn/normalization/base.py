@@ -21,6 +21,11 @@ class NormalizationLayer(Module):
         epsilon: A numerical stability term.
         scale: The scale, or None.
         bias: The bias, or None.
+
+    Example:
+        >>> from inox.nn import LayerNorm
+        >>> isinstance(LayerNorm(), NormalizationLayer)
+        True
     """
 
     epsilon: float | Array
@@ -37,10 +42,6 @@ class NormalizationLayer(Module):
         self.epsilon = static_number(epsilon)
         self.scale = as_parameter(scale, "scale")
         self.bias = as_parameter(bias, "bias")
-
-    def affine(self) -> dict[str, Array | None]:
-        """The arrays of scale and bias, as keyword arguments."""
-        return {"scale": value_of(self.scale), "bias": value_of(self.bias)}
 
 
 def static_number(value: Any) -> Any:

@@ -17,7 +17,7 @@ from ...functional.batch import batch_norm
 from ...functional.moments import Moments
 from ..parameter import Parameter
 from ..state import State, StateEntry, StateKey, update_state
-from .base import NormalizationLayer, static_number
+from .base import NormalizationLayer, static_number, value_of
 from .running import Statistics, updated
 
 Array = jax.Array
@@ -61,6 +61,7 @@ class BatchNorm(NormalizationLayer):
         ValueError: If `channels` is below 1, epsilon negative or momentum outside [0, 1].
 
     Example:
+        >>> from inox.nn import export_state
         >>> layer, state = export_state(BatchNorm(3))
         >>> x = 5 + 2 * jax.random.normal(jax.random.key(0), (64, 3))
         >>> y, state = layer(x, state)
@@ -72,7 +73,7 @@ class BatchNorm(NormalizationLayer):
         >>> y, state = layer(x, state)
 
     References:
-        | Accelerating Deep Network Training by Reducing Internal Covariate Shift (Ioffe et al., 2015)
+        | Batch Normalization: Accelerating Deep Network Training (Ioffe & Szegedy, 2015)
         | https://arxiv.org/abs/1502.03167
     """
 
@@ -131,14 +132,15 @@ class BatchNorm(NormalizationLayer):
         x = floating(x)
         self._check_input(x)
         running: Statistics = _entry(state, self.stats, "stats", self.channels)
-        options: dict[str, Any] = {**self.affine(), "epsilon": self.epsilon, "where": where}
+        options: dict[str, Any] = {"epsilon": self.epsilon, "where": where}
+        scale, bias = value_of(self.scale), value_of(self.bias)
         if not self.training:
-            y, _ = batch_norm(x, statistics=running, **options)
+            y, _ = batch_norm(x, scale, bias, statistics=running, **options)
             return y, dict(state)
         batches = None
         if self.batches is not None:
             batches = _entry(state, self.batches, "batches", self.channels)
-        y, moments = batch_norm(x, axis_name=self.axis_name, **options)
+        y, moments = batch_norm(x, scale, bias, axis_name=self.axis_name, **options)
         return y, update_state(state, self._mutation(running, batches, moments))
 
     def _mutation(

@@ -74,7 +74,8 @@ class LayerNorm(NormalizationLayer):
             TypeError: If `x` is complex or `where` isn't boolean.
             ValueError: If an axis is out of range or an operand does not broadcast to `x`.
         """
-        return layer_norm(x, **self.affine(), axis=self.axis, epsilon=self.epsilon, where=where)
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        return layer_norm(x, scale, bias, axis=self.axis, epsilon=self.epsilon, where=where)
 
 
 class InstanceNorm(LayerNorm):
@@ -241,7 +242,8 @@ class GroupNorm(NormalizationLayer):
         return group_norm(
             x,
             self.groups,
-            **self.affine(),
+            value_of(self.scale),
+            value_of(self.bias),
             axis=self.axis,
             epsilon=self.epsilon,
             where=where,

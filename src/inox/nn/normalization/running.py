@@ -12,7 +12,18 @@ Array = jax.Array
 
 
 class Statistics(NamedTuple):
-    """Mean and variance of each channel, arrays of shape :math:`(C)`."""
+    """The running statistics of a batch norm, `state[layer.stats]`.
+
+    Args:
+        mean: The mean of each channel, an array of shape :math:`(C)`.
+        var: The (biased) variance of each channel, an array of shape :math:`(C)`.
+
+    Example:
+        >>> from inox.nn import BatchNorm, export_state
+        >>> layer, state = export_state(BatchNorm(2))
+        >>> print(state[layer.stats].var)
+        [1. 1.]
+    """
 
     mean: Array
     var: Array

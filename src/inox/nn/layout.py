@@ -1,0 +1,79 @@
+"""Which leaves of a module are arrays, and which are static configuration.
+
+When JAX takes a module apart, the leaves of each attribute that are not arrays are wrapped in
+:class:`Static`, which JAX sees as part of the structure; put together again, they are unwrapped.
+
+Which leaves are static is decided by looking at them once, for a module that its constructor
+built, and remembered by every module that JAX made from it (:class:`Layout`): a tree of booleans
+or of None with the structure of a module has that very structure, whatever stands in its leaves.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """A value that is part of a tree's structure."""
+
+    value: Any
+
+
+jax.tree_util.register_static(Static)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The structure of an attribute, and which of its leaves are static."""
+
+    treedef: Any
+    static: tuple[bool, ...]
+
+
+class Node:
+    """Base of the classes that a layout does not look into: modules, parameters, entries, keys."""
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, Node)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def _inspect(value: Any) -> tuple[Layout, list[Any]]:
+    leaves, treedef = jax.tree.flatten(value, is_leaf=_is_node)
+    return Layout(treedef, tuple(not (_is_node(v) or _is_array(v)) for v in leaves)), leaves
+
+
+def take_apart(value: Any, layout: Layout | None) -> tuple[Layout, Any]:
+    """The layout of an attribute, and the attribute with its static leaves wrapped."""
+    leaves: list[Any] = []
+    if layout is not None:
+        try:
+            leaves = layout.treedef.flatten_up_to(value)
+        except ValueError:  # a container has been changed since
+            layout = None
+        else:
+            if any(s and _is_array(leaf) for s, leaf in zip(layout.static, leaves, strict=True)):
+                layout = None
+    if layout is None:
+        layout, leaves = _inspect(value)
+    wrapped = [Static(v) if s else v for s, v in zip(layout.static, leaves, strict=True)]
+    return layout, jax.tree.unflatten(layout.treedef, wrapped)
+
+
+def put_together(child: Any) -> Any:
+    """An attribute as it was, from one whose static leaves are wrapped."""
+
+    def is_static(value: Any) -> bool:
+        return isinstance(value, Static)
+
+    def stop(value: Any) -> bool:
+        return is_static(value) or _is_node(value)
+
+    return jax.tree.map(lambda v: v.value if is_static(v) else v, child, is_leaf=stop)
