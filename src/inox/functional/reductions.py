@@ -36,17 +36,29 @@ def accumulator(dtype: np.dtype) -> np.dtype:
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
+# Sums of fewer numbers than this are taken an axis at a time; the exact number is of no import.
+FEW = 2**15
+
+
 def total(x: Array, axes: Axes) -> Array:
-    """The sum of `x` over `axes` (negative), dimensions kept with size 1."""
+    """The sum of `x` over `axes` (negative), dimensions kept with size 1.
+
+    XLA on CPU adds up one axis in a balanced way: the error stays below 2 ulp for a million terms
+    of one sign. Of several axes it adds up all numbers in one accumulator if they are few, or if
+    a kept axis lies between the last one and the others: 6 to 30 ulp. There the sum is taken in
+    stages, which are kept from being merged again. Where the numbers are many this is faster, too.
+    """
     if not axes:
         return x
-    # A sum over the last axis and one further out, with a kept axis between them: XLA on CPU adds
-    # the whole lot up in one accumulator. In two stages it is both more accurate and faster.
-    major = tuple(axis for axis in axes if axis != -1)
-    if -1 in axes and major and any(axis not in axes for axis in range(max(major) + 1, 0)):
-        x = lax.optimization_barrier(jnp.sum(x, major, keepdims=True))
-        return jnp.sum(x, -1, keepdims=True)
-    return jnp.sum(x, axes, keepdims=True)
+    if len(axes) > 1 and x.size < FEW:
+        stages = [(axis,) for axis in sorted(axes, reverse=True)]
+    else:
+        major = tuple(axis for axis in axes if axis != -1)
+        between = major and any(axis not in axes for axis in range(max(major) + 1, 0))
+        stages = [major, (-1,)] if -1 in axes and between else [axes]
+    for stage in stages[:-1]:
+        x = lax.optimization_barrier(jnp.sum(x, stage, keepdims=True))
+    return jnp.sum(x, stages[-1], keepdims=True)
 
 
 def size(shape: Sequence[int], axes: Axes) -> int:

@@ -67,13 +67,18 @@ def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
     over those of a `vmap` the data is there already.
     """
     mesh = tuple(name for name in axis_names if name in manual_axis_names())
-    local = tuple(name for name in axis_names if name not in mesh)
-    x = lax.all_gather(x, local) if local else x[None]
+    x = x[None]
+    for name in axis_names:  # a tuple of mapped names is refused: one after the other
+        if name not in mesh:
+            x = _flatten_front(lax.all_gather(x, name))
     if mesh:
         to: Any = "invarying"
-        x = lax.all_gather(vary_over(x, frozenset(mesh)), mesh, to=to)
-        x = x.reshape(-1, *x.shape[2:])
+        x = _flatten_front(lax.all_gather(vary_over(x, frozenset(mesh)), mesh, to=to))
     return x
+
+
+def _flatten_front(x: Any) -> Any:
+    return x.reshape(-1, *x.shape[2:])
 
 
 def sum_over(x: Any, axis_names: tuple[Any, ...]) -> Any:

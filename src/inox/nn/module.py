@@ -6,6 +6,7 @@ attribute that are not arrays (a number, a string, a function) become part of th
 what may not is compared when JAX looks up its cache.
 
 >>> import jax
+>>> from inox.nn import Parameter
 >>> class Linear(Module):
 ...     def __init__(self, key, inputs, outputs, activation=jax.nn.relu):
 ...         self.weight = Parameter(jax.random.normal(key, (inputs, outputs)))
@@ -42,6 +43,7 @@ class Module(Printable, Node):
         kwargs: Attributes to set, for a module without a class of its own.
 
     Example:
+        >>> from inox.nn import Parameter
         >>> module = Module(scale=Parameter(jax.numpy.ones(4)), name="gain", rate=0.1)
         >>> module
         Module(name='gain', rate=0.1, scale=Parameter(float32[4]))
@@ -124,7 +126,8 @@ class Module(Printable, Node):
             dict from path to array for each filter, and one for the rest.
 
         Example:
-            >>> module = Module(layers=[Module(scale=Parameter(jax.numpy.ones(4)))])
+            >>> from inox.nn import Parameter
+        >>> module = Module(layers=[Module(scale=Parameter(jax.numpy.ones(4)))])
             >>> static, parameters, rest = module.partition(Parameter)
             >>> list(parameters), rest
             (['.layers[0].scale.value'], {})
