@@ -37,13 +37,16 @@ def affine(
     bias: Array | None,
     where: Array | None,
 ) -> Array:
-    """Normalizes `x` by given statistics, scales and shifts; operands have the rank of `x`."""
+    """Normalizes `x` by given statistics, scales and shifts.
+
+    All operands have the rank of `x` and the dtype of the statistics.
+    """
     y = centre(x, mean, residual, where) * rstd
     if scale is not None:
         y = y * scale
     if bias is not None:
         y = masked(y + bias, where)
-    return y.astype(x.dtype)
+    return y
 
 
 def _affine_tangent(
@@ -64,7 +67,7 @@ def _affine_tangent(
     deviation = centre(x, mean, residual, where)
     moving = jnp.zeros_like(deviation)
     if x_tangent is not None:
-        moving = moving + x_tangent.astype(deviation.dtype)
+        moving = moving + x_tangent
     if mean_tangent is not None:
         moving = moving - mean_tangent
     y_tangent = moving * rstd
@@ -76,7 +79,7 @@ def _affine_tangent(
         y_tangent = y_tangent + deviation * (rstd * scale_tangent)
     if bias_tangent is not None:
         y_tangent = y_tangent + bias_tangent
-    return (masked(y_tangent, where).astype(x.dtype),)
+    return (masked(y_tangent, where),)
 
 
 def _affine_transpose(
@@ -97,7 +100,7 @@ def _affine_transpose(
     factor = rstd if scale is None else rstd * scale
     results: dict[str, Array] = {}
     if "x_tangent" in wanted:
-        results["x_tangent"] = dy.astype(rstd.dtype) * factor
+        results["x_tangent"] = dy * factor
     sums = [name for name in wanted if name != "x_tangent"]
     if not sums:
         return results
@@ -106,7 +109,7 @@ def _affine_transpose(
     sharing += [] if scale is None else [scale.shape]
     axes = tuple(i - dy.ndim for i in range(dy.ndim) if all(shape[i] == 1 for shape in sharing))
     along, product = CENTRED_SUMS(
-        Reduction(axes, (), implementation).static(),
+        Reduction(axes, implementation)._asdict(),
         t=dy,
         x=x,
         mean=mean,

@@ -23,7 +23,12 @@ AxisName = Hashable | Sequence[Hashable] | None
 
 def floating(x: ArrayLike, name: str = "x") -> Array:
     """`x` as a floating-point array; integers and booleans become the default float."""
-    x = jnp.asarray(x)
+    try:
+        x = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be an array of real numbers; found {x!r}. ({error})"
+        ) from None
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(
             f"{name} must be real; found dtype {x.dtype}. Normalize real and imaginary parts "

@@ -2,20 +2,19 @@ r"""Batch norm: moments over all axes but the channels, then an elementwise map.
 
 The sums over the batch are kept apart from the elementwise part, because they are what crosses
 devices, and because XLA fuses the elementwise part with the activation and the residual that
-follow. The derivative of the whole is that of :mod:`.normalize` with sums over the mapped axes
-too; it is put together from the tangents of the moments, of :math:`r`, and of the affine map,
-so that the two contributions to the gradient of x meet in the dtype of the statistics and are
-rounded to a half type once.
+follow. The derivative of the whole is put together by JAX from those of the moments, of their
+pooling, of :math:`r` and of the affine map. All of them see x in the dtype of the statistics, so
+that the contributions to its gradient meet there and are rounded to a half type once.
 """
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..kernels.implementation import check_implementation
-from .affine import AFFINE_TANGENT, affine
+from ..kernels.jax_internals import vary_over
+from .affine import affine
 from .arguments import (
     ArrayLike,
     AxisName,
@@ -25,71 +24,11 @@ from .arguments import (
     floating,
     mask_operand,
 )
-from .moments import (
-    Moments,
-    SplitMoments,
-    moment_tangents,
-    public_moments,
-    split_moments,
-)
-from .normalize import present
+from .moments import Moments, pooled_moments, public_moments
 from .reciprocal_root import reciprocal_root
 from .reductions import Reduction, accumulator
 
 Array = jax.Array
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _batch_normalize(
-    reduction: Reduction,
-    x: Array,
-    epsilon: Array,
-    scale: Array | None,
-    bias: Array | None,
-    where: Array | None,
-) -> tuple[Array, SplitMoments]:
-    """Normalizes by the statistics of the batch; operands have the rank of `x`."""
-    moments = split_moments(x, where, reduction)
-    rstd = reciprocal_root(moments.var + epsilon)
-    mean, residual = moments.mean, moments.residual
-    y = affine(reduction.implementation, x, mean, residual, rstd, scale, bias, where)
-    return y, moments
-
-
-@functools.partial(_batch_normalize.defjvp, symbolic_zeros=True)
-def _derivative(reduction: Reduction, primals: Any, tangents: Any) -> Any:
-    x, epsilon, scale, _, where = primals
-    x_tangent, epsilon_tangent, scale_tangent, bias_tangent, _ = map(present, tangents)
-    y, moments = _batch_normalize(reduction, *primals)
-    number, mean, residual, var = moments
-    mean_tangent, var_tangent = jnp.zeros_like(mean), jnp.zeros_like(var)
-    if x_tangent is not None:
-        x_tangent = x_tangent.astype(mean.dtype)
-        mean_tangent, var_tangent = moment_tangents(x_tangent, x, where, moments, reduction)
-    rstd, rstd_tangent = jax.jvp(
-        reciprocal_root,
-        (var + epsilon,),
-        (var_tangent if epsilon_tangent is None else var_tangent + epsilon_tangent,),
-    )
-    (y_tangent,) = AFFINE_TANGENT(
-        {"implementation": reduction.implementation},
-        x_tangent=x_tangent,
-        mean_tangent=None if x_tangent is None else mean_tangent,
-        rstd_tangent=rstd_tangent,
-        scale_tangent=scale_tangent,
-        bias_tangent=bias_tangent,
-        x=x,
-        mean=mean,
-        residual=residual,
-        rstd=rstd,
-        scale=scale,
-        where=where,
-    )
-    zeros = jnp.zeros_like(mean)
-    return (y, moments), (
-        y_tangent,
-        SplitMoments(jnp.zeros_like(number), mean_tangent, zeros, var_tangent),
-    )
 
 
 def batch_norm(
@@ -152,18 +91,24 @@ def batch_norm(
     epsilon = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))
+    wide = x.astype(dtype)
     if statistics is None:
-        y, (number, mean, residual, var) = _batch_normalize(
-            Reduction(axes, names, implementation), x, epsilon, scale, bias, mask
+        reduction = Reduction(axes, implementation)
+        number, mean, residual, var = pooled_moments(wide, mask, reduction, names)
+        public = public_moments(number, mean + residual, var, axes)
+        # Marked as varying together, so that the backward pass sums their gradients over the
+        # devices in one collective.
+        mean, residual, var = vary_over(jnp.stack([mean, residual, var]), frozenset(names))
+    else:
+        mean, var = (
+            _channel_statistic(value, x, name, dtype)
+            for value, name in zip(statistics, ("mean", "var"), strict=True)
         )
-        return y, public_moments(number, mean + residual, var, axes)
-    mean, var = (
-        _channel_statistic(value, x, name, dtype)
-        for value, name in zip(statistics, ("mean", "var"), strict=True)
-    )
+        residual = jnp.zeros_like(mean)
+        public = public_moments(residual, mean, var, axes)
     rstd = reciprocal_root(var + epsilon)
-    y = affine(implementation, x, mean, jnp.zeros_like(mean), rstd, scale, bias, mask)
-    return y, public_moments(jnp.zeros_like(mean), mean, var, axes)
+    y = affine(implementation, wide, mean, residual, rstd, scale, bias, mask)
+    return y.astype(x.dtype), public
 
 
 def _channel_statistic(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:

@@ -37,7 +37,7 @@ where no two large numbers are subtracted but the means themselves.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,7 +46,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.implementation import check_implementation
-from ..kernels.jax_internals import gather, sum_over
+from ..kernels.jax_internals import gather
 from ..kernels.operation import Operation
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
 from .reductions import Reduction, accumulator, average, count, masked, mean_square, total
@@ -148,14 +148,47 @@ CENTRED_SUMS = Operation(
 )
 
 
-def _pooled_moments(x: Array, where: Array | None, reduction: Reduction) -> SplitMoments:
-    mean, residual, var = MOMENTS(reduction.static(), x=x, where=where)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def split_moments(x: Array, where: Array | None, reduction: Reduction) -> SplitMoments:
+    """The moments of `x` along axes; differentiable."""
+    mean, residual, var = MOMENTS(reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
-    if reduction.names:
-        parts = jnp.stack([number, mean, residual, var])
-        parts = jnp.moveaxis(gather(parts, reduction.names), 1, 0)
-        return _pool(*parts)
     return SplitMoments(number, mean, residual, var)
+
+
+@split_moments.defjvp
+def _split_moments_derivative(
+    reduction: Reduction, primals: Any, tangents: Any
+) -> tuple[SplitMoments, SplitMoments]:
+    (x, where), (x_tangent, _) = primals, tangents
+    moments = split_moments(x, where, reduction)
+    _, mean, residual, _ = moments
+    sums = CENTRED_SUMS(
+        reduction._asdict(),
+        t=x_tangent.astype(mean.dtype),
+        x=x,
+        mean=mean,
+        residual=residual,
+        where=where,
+    )
+    number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
+    mean_tangent, half_var_tangent = (along / number for along in sums)
+    tangents = (jnp.zeros_like(number), mean_tangent, jnp.zeros_like(mean), 2 * half_var_tangent)
+    return moments, SplitMoments(*tangents)
+
+
+def pooled_moments(
+    x: Array, where: Array | None, reduction: Reduction, names: tuple[Hashable, ...]
+) -> SplitMoments:
+    """The moments of `x`, pooled over the mapped axes `names` by one collective.
+
+    The collective stands outside of the functions with a derivative of their own: their rules may
+    be traced after the mapped axes have been resolved.
+    """
+    moments = split_moments(x, where, reduction)
+    if not names:
+        return moments
+    return _pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
 
 
 def _pool(number: Array, mean: Array, residual: Array, var: Array) -> SplitMoments:
@@ -173,47 +206,6 @@ def _pool(number: Array, mean: Array, residual: Array, var: Array) -> SplitMomen
     spread = var + lax.square(offset - pooled_residual[None])
     pooled_var = jnp.sum(weight * masked(spread, present), 0)
     return SplitMoments(together, pooled_mean, pooled_residual, pooled_var)
-
-
-def moment_tangents(
-    x_tangent: Array,
-    x: Array,
-    where: Array | None,
-    moments: SplitMoments,
-    reduction: Reduction,
-) -> tuple[Array, Array]:
-    """The tangents of mean and variance, from one sum over the devices."""
-    sums = CENTRED_SUMS(
-        reduction.static(),
-        t=x_tangent,
-        x=x,
-        mean=moments.mean,
-        residual=moments.residual,
-        where=where,
-    )
-    both = sum_over(jnp.stack(sums), reduction.names)
-    number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
-    both = both / jnp.expand_dims(number, 0)
-    return both[0], both[1] * jnp.asarray(2, both.dtype)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def split_moments(x: Array, where: Array | None, reduction: Reduction) -> SplitMoments:
-    """The moments of `x`, pooled by count over the mapped axes too; differentiable."""
-    return _pooled_moments(x, where, reduction)
-
-
-@split_moments.defjvp
-def _split_moments_derivative(
-    reduction: Reduction, primals: Any, tangents: Any
-) -> tuple[SplitMoments, SplitMoments]:
-    (x, where), (x_tangent, _) = primals, tangents
-    moments = split_moments(x, where, reduction)
-    mean_tangent, var_tangent = moment_tangents(
-        x_tangent.astype(moments.mean.dtype), x, where, moments, reduction
-    )
-    zeros = jnp.zeros_like(moments.mean)
-    return moments, SplitMoments(jnp.zeros_like(moments.count), mean_tangent, zeros, var_tangent)
 
 
 def moments(
@@ -260,8 +252,8 @@ def moments(
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
-    reduction = Reduction(axes, bound_names(axis_name), implementation)
-    number, mean, residual, var = split_moments(x, mask, reduction)
+    names = bound_names(axis_name)
+    number, mean, residual, var = pooled_moments(x, mask, Reduction(axes, implementation), names)
     return public_moments(number, mean + residual, var, () if keepdims else axes)
 
 

@@ -78,7 +78,7 @@ def _standardize(
     """The centred x and its reciprocal standard deviation."""
     number = count(x.shape, axes, where, accumulator(x.dtype))
     if centred:
-        _, mean, residual, var = split_moments(x, where, Reduction(axes, (), implementation))
+        _, mean, residual, var = split_moments(x, where, Reduction(axes, implementation))
         deviation = centre(x, mean, residual, where)
     else:
         deviation = masked(x.astype(number.dtype), where)

@@ -25,7 +25,7 @@ __all__ = [
     "bound_axis_names",
     "gather",
     "mlir",
-    "sum_over",
+    "vary_over",
 ]
 
 
@@ -72,18 +72,17 @@ def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
         if name not in mesh:
             x = _flatten_front(lax.all_gather(x, name))
     if mesh:
-        to: Any = "invarying"
-        x = _flatten_front(lax.all_gather(vary_over(x, frozenset(mesh)), mesh, to=to))
+        x = vary_over(x, frozenset(mesh))
+        # With the checks of shard_map off nothing varies as far as JAX knows. Then the transpose
+        # must sum over the devices itself; with them on, it is the use of the result that sums.
+        checked = varying_axes(x).issuperset(mesh)
+        to: Any = "invarying" if checked else "varying"
+        x = _flatten_front(lax.all_gather(x, mesh, to=to))
     return x
 
 
 def _flatten_front(x: Any) -> Any:
     return x.reshape(-1, *x.shape[2:])
-
-
-def sum_over(x: Any, axis_names: tuple[Any, ...]) -> Any:
-    """The sum of `x` over mapped axes, counted as replicated over them."""
-    return lax.psum(vary_over(x, frozenset(axis_names)), axis_names) if axis_names else x
 
 
 def bound_axis_names() -> tuple[str, ...]:

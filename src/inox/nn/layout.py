@@ -37,8 +37,10 @@ class Node:
     """Base of the classes that a layout does not look into: modules, parameters, entries, keys."""
 
 
-def _is_node(value: Any) -> bool:
-    return isinstance(value, Node)
+def _is_leaf(value: Any) -> bool:
+    # None counts as a leaf, and so as static: JAX sees an empty tree in it, which a function
+    # mapped with `is_leaf=lambda v: v is None` (checkpoint libraries do) would fill.
+    return value is None or isinstance(value, Node)
 
 
 def _is_array(value: Any) -> bool:
@@ -46,8 +48,12 @@ def _is_array(value: Any) -> bool:
 
 
 def _inspect(value: Any) -> tuple[Layout, list[Any]]:
-    leaves, treedef = jax.tree.flatten(value, is_leaf=_is_node)
-    return Layout(treedef, tuple(not (_is_node(v) or _is_array(v)) for v in leaves)), leaves
+    leaves, treedef = jax.tree.flatten(value, is_leaf=_is_leaf)
+    return Layout(treedef, tuple(not (isinstance(v, Node) or _is_array(v)) for v in leaves)), leaves
+
+
+def _is_static(value: Any) -> bool:
+    return all(_inspect(value)[0].static)
 
 
 def take_apart(value: Any, layout: Layout | None) -> tuple[Layout, Any]:
@@ -59,7 +65,8 @@ def take_apart(value: Any, layout: Layout | None) -> tuple[Layout, Any]:
         except ValueError:  # a container has been changed since
             layout = None
         else:
-            if any(s and _is_array(leaf) for s, leaf in zip(layout.static, leaves, strict=True)):
+            # something with arrays has been put in the place of a static leaf
+            if any(s and not _is_static(v) for s, v in zip(layout.static, leaves, strict=True)):
                 layout = None
     if layout is None:
         layout, leaves = _inspect(value)
@@ -70,10 +77,9 @@ def take_apart(value: Any, layout: Layout | None) -> tuple[Layout, Any]:
 def put_together(child: Any) -> Any:
     """An attribute as it was, from one whose static leaves are wrapped."""
 
-    def is_static(value: Any) -> bool:
-        return isinstance(value, Static)
-
     def stop(value: Any) -> bool:
-        return is_static(value) or _is_node(value)
+        return isinstance(value, (Static, Node))
 
-    return jax.tree.map(lambda v: v.value if is_static(v) else v, child, is_leaf=stop)
+    return jax.tree.map(
+        lambda value: value.value if isinstance(value, Static) else value, child, is_leaf=stop
+    )
