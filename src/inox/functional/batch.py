@@ -24,7 +24,7 @@ from .arguments import (
     floating,
     mask_operand,
 )
-from .moments import Moments, pooled_moments, public_moments
+from .moments import Moments, SplitMoments, pooled_moments, public_moments
 from .reciprocal_root import reciprocal_root
 from .reductions import Reduction, accumulator
 
@@ -85,30 +85,30 @@ def batch_norm(
             "a single sample add an axis: x[None]."
         )
     dtype = accumulator(x.dtype)
-    scale = affine_operand(scale, x, "scale", dtype)
-    bias = affine_operand(bias, x, "bias", dtype)
+    gamma = affine_operand(scale, x, "scale", dtype)
+    beta = affine_operand(bias, x, "bias", dtype)
     mask = mask_operand(where, x)
-    epsilon = epsilon_operand(epsilon, x, dtype)
+    constant = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))
     wide = x.astype(dtype)
     if statistics is None:
         reduction = Reduction(axes, implementation)
-        number, mean, residual, var = pooled_moments(wide, mask, reduction, names)
-        public = public_moments(number, mean + residual, var, axes)
+        moments = pooled_moments(wide, mask, reduction, names)
         # Marked as varying together, so that the backward pass sums their gradients over the
         # devices in one collective.
-        mean, residual, var = vary_over(jnp.stack([mean, residual, var]), frozenset(names))
+        parts = jnp.stack(moments[1:])
+        mean, residual, scaled, power = vary_over(parts, frozenset(names))
     else:
-        mean, var = (
+        mean, scaled = (
             _channel_statistic(value, x, name, dtype)
             for value, name in zip(statistics, ("mean", "var"), strict=True)
         )
-        residual = jnp.zeros_like(mean)
-        public = public_moments(residual, mean, var, axes)
-    rstd = reciprocal_root(var + epsilon)
-    y = affine(implementation, wide, mean, residual, rstd, scale, bias, mask)
-    return y.astype(x.dtype), public
+        residual, power = jnp.zeros_like(mean), jnp.ones_like(mean)
+        moments = SplitMoments(residual, mean, residual, scaled, power)
+    rstd = reciprocal_root(scaled + constant * (power * power)) * power
+    y = affine(implementation, wide, mean, residual, rstd, gamma, beta, mask)
+    return y.astype(x.dtype), public_moments(moments, axes)
 
 
 def _channel_statistic(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:

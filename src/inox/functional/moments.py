@@ -12,10 +12,10 @@ units of its last place, but :math:`x - m` is exact wherever the spread is small
 which is where it matters, and the mean of those small numbers is accurate. Both halves are kept:
 centring is :math:`(x - m) - \delta`.
 
-Of the two forms of :math:`v`, the left one is used where slices are contiguous (XLA keeps a row in
-cache through all passes), the right one elsewhere: its two sums need one pass, and over columns
-that is 1.3 times faster. There :math:`\delta^2` is at most a few units of the last place of
-:math:`m`, squared, so that nothing cancels but in slices of constants.
+The left form of :math:`v` is used for short slices, the right one for long ones: its two sums do
+not wait for each other, and over columns that is 1.3 times faster. :math:`\delta` is a few units
+in the last place of :math:`m`, so nothing cancels but in slices that are nearly constant; in
+short ones that costs up to 5.3 ulp, in long ones nothing measurable.
 
 **Constants and extremes.** Means are true divisions: the count is hidden from the compiler, which
 would multiply by its reciprocal. Then a slice of n copies of c has deviation exactly 0: x - m is a
@@ -25,7 +25,7 @@ before they are squared, :func:`.reductions.mean_square`.
 
 **The derivative.** :math:`\dot m = \langle \dot x \rangle`, :math:`\dot \delta = 0` (it is a
 rounding error) and :math:`\dot v = 2 \langle (x - m - \delta) \dot x \rangle`: two sums,
-:func:`centred_sums`, which is linear in :math:`\dot x`, and whose transpose is elementwise.
+:data:`CENTRED_SUMS`, linear in :math:`\dot x`, whose transpose is elementwise.
 
 **Pooling** (Chan, Golub & LeVeque 1983). Parts with counts :math:`n_i`, means :math:`m_i` and
 variances :math:`v_i` have together
@@ -49,7 +49,17 @@ from ..kernels.implementation import check_implementation
 from ..kernels.jax_internals import gather
 from ..kernels.operation import Operation
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
-from .reductions import Reduction, accumulator, average, count, masked, mean_square, total
+from .reductions import (
+    Reduction,
+    accumulator,
+    average,
+    count,
+    masked,
+    mean_square,
+    settled,
+    size,
+)
+from .summation import total
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -74,12 +84,26 @@ class Moments(NamedTuple):
 
 
 class SplitMoments(NamedTuple):
-    """Moments whose mean is the unevaluated sum `mean + residual`; dimensions kept."""
+    """Moments as they are computed with; all dimensions kept.
+
+    Args:
+        count: The number of elements.
+        mean: The mean, rounded.
+        residual: What the rounding left of it: the mean is `mean + residual`.
+        scaled: The variance times the square of `scale`.
+        scale: A power of two, at most 1, that keeps the variance and its cotangent in range.
+    """
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
     mean: Array
     residual: Array
-    var: Array
+    scaled: Array
+    scale: Array
+
+    @property
+    def var(self) -> Array:
+        """The variance."""
+        return self.scaled / (self.scale * self.scale)
 
 
 def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array:
@@ -87,15 +111,19 @@ def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array
     return masked((x.astype(mean.dtype) - mean) - residual, where)
 
 
+# From how many elements on the variance is computed from two independent sums.
+LONG = 4096
+
+
 def _moments(
     *, x: Array, where: Array | None = None, axes: Axes, implementation: str | None
 ) -> tuple[Array, ...]:
     x = masked(x.astype(accumulator(x.dtype)), where)
     number = count(x.shape, axes, where, x.dtype)
-    mean = average(x, axes, number)
+    mean = settled(average(x, axes, number))
     deviation = masked(x - mean, where)
     residual = average(deviation, axes, number)
-    if -1 in axes:
+    if size(x.shape, axes) < LONG:
         return mean, residual, mean_square(masked(deviation - residual, where), axes, number)
     var = mean_square(deviation, axes, number) - lax.square(residual)
     return mean, residual, jnp.maximum(var, jnp.zeros_like(var))
@@ -153,7 +181,15 @@ def split_moments(x: Array, where: Array | None, reduction: Reduction) -> SplitM
     """The moments of `x` along axes; differentiable."""
     mean, residual, var = MOMENTS(reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
-    return SplitMoments(number, mean, residual, var)
+    scale = _range_scale(var)
+    return SplitMoments(number, mean, residual, var * (scale * scale), scale)
+
+
+def _range_scale(var: Array) -> Array:
+    """A power of two that brings a variance above 1 near 1, and 1 for any other."""
+    regular = jnp.where(jnp.isfinite(var), jnp.maximum(var, jnp.ones_like(var)), jnp.ones_like(var))
+    _, exponent = jnp.frexp(regular)
+    return jnp.ldexp(jnp.ones_like(var), -(exponent // 2))
 
 
 @split_moments.defjvp
@@ -162,19 +198,26 @@ def _split_moments_derivative(
 ) -> tuple[SplitMoments, SplitMoments]:
     (x, where), (x_tangent, _) = primals, tangents
     moments = split_moments(x, where, reduction)
-    _, mean, residual, _ = moments
+    # Scaled before the sums: with a spread of 1e18 the cotangent of the variance is below the
+    # smallest float32, that of the scaled variance is not.
+    scale = lax.stop_gradient(moments.scale)
     sums = CENTRED_SUMS(
         reduction._asdict(),
-        t=x_tangent.astype(mean.dtype),
+        t=x_tangent.astype(scale.dtype) * scale,
         x=x,
-        mean=mean,
-        residual=residual,
+        mean=moments.mean,
+        residual=moments.residual,
         where=where,
     )
     number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
-    mean_tangent, half_var_tangent = (along / number for along in sums)
-    tangents = (jnp.zeros_like(number), mean_tangent, jnp.zeros_like(mean), 2 * half_var_tangent)
-    return moments, SplitMoments(*tangents)
+    of_mean, of_product = (along / number for along in sums)
+    return moments, SplitMoments(
+        count=jnp.zeros_like(moments.count),
+        mean=of_mean / scale,
+        residual=jnp.zeros_like(moments.residual),
+        scaled=2 * (of_product * scale),
+        scale=jnp.zeros_like(scale),
+    )
 
 
 def pooled_moments(
@@ -191,10 +234,10 @@ def pooled_moments(
     return _pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
 
 
-def _pool(number: Array, mean: Array, residual: Array, var: Array) -> SplitMoments:
+def _pool(number: Array, mean: Array, residual: Array, scaled: Array, scale: Array) -> SplitMoments:
     """Pools along the first axis."""
     together = jnp.sum(number, 0)
-    weight = number / jnp.expand_dims(jnp.maximum(together, jnp.ones_like(together)), 0)
+    weight = number / jnp.maximum(together, jnp.ones_like(together))[None]
     # The shift is one of the means itself, so that nearly equal large means cancel exactly.
     present = number > 0
     shift = jnp.max(jnp.where(present, mean, jnp.full_like(mean, -jnp.inf)), 0)
@@ -203,9 +246,11 @@ def _pool(number: Array, mean: Array, residual: Array, var: Array) -> SplitMomen
     pooled_mean = shift + jnp.sum(weight * offset, 0)
     offset = masked((mean - pooled_mean[None]) + residual, present)
     pooled_residual = jnp.sum(weight * offset, 0)
-    spread = var + lax.square(offset - pooled_residual[None])
-    pooled_var = jnp.sum(weight * masked(spread, present), 0)
-    return SplitMoments(together, pooled_mean, pooled_residual, pooled_var)
+    common = lax.stop_gradient(jnp.min(scale, 0))
+    between = (offset - pooled_residual[None]) * common[None]
+    within = scaled * lax.square(common[None] / scale)
+    pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), present), 0)
+    return SplitMoments(together, pooled_mean, pooled_residual, pooled_scaled, common)
 
 
 def moments(
@@ -253,13 +298,14 @@ def moments(
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
     names = bound_names(axis_name)
-    number, mean, residual, var = pooled_moments(x, mask, Reduction(axes, implementation), names)
-    return public_moments(number, mean + residual, var, () if keepdims else axes)
+    pooled = pooled_moments(x, mask, Reduction(axes, implementation), names)
+    return public_moments(pooled, () if keepdims else axes)
 
 
-def public_moments(number: Array, mean: Array, var: Array, axes: Axes) -> Moments:
-    """The three arrays in one shape, `axes` removed."""
-    return Moments(*(jnp.squeeze(a, axes) for a in (number, mean, var)))
+def public_moments(moments: SplitMoments, axes: Axes) -> Moments:
+    """Count, mean and variance with `axes` removed."""
+    arrays = moments.count, moments.mean + moments.residual, moments.var
+    return Moments(*(jnp.squeeze(array, axes) for array in arrays))
 
 
 def merge_moments(*moments: Moments, implementation: str | None = None) -> Moments:
@@ -303,7 +349,5 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
         raise ValueError(
             f"moments must have one shape; found {sorted(shapes)}. Reduce the same axes in each."
         )
-    stacked = [jnp.stack(leaves) for leaves in zip(*moments, strict=True)]
-    number, mean, var = stacked
-    pooled = _pool(number, mean, jnp.zeros_like(mean), var)
-    return Moments(pooled.count, pooled.mean + pooled.residual, pooled.var)
+    number, mean, var = (jnp.stack(leaves) for leaves in zip(*moments, strict=True))
+    return public_moments(_pool(number, mean, jnp.zeros_like(mean), var, jnp.ones_like(var)), ())

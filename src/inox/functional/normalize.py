@@ -40,7 +40,8 @@ import jax.numpy as jnp
 from ..kernels.operation import Operation
 from .moments import centre, split_moments
 from .reciprocal_root import reciprocal_root
-from .reductions import Reduction, accumulator, average, count, masked, mean_square, total
+from .reductions import Reduction, accumulator, average, count, masked, mean_square
+from .summation import total
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -78,8 +79,9 @@ def _standardize(
     """The centred x and its reciprocal standard deviation."""
     number = count(x.shape, axes, where, accumulator(x.dtype))
     if centred:
-        _, mean, residual, var = split_moments(x, where, Reduction(axes, implementation))
-        deviation = centre(x, mean, residual, where)
+        moments = split_moments(x, where, Reduction(axes, implementation))
+        deviation = centre(x, moments.mean, moments.residual, where)
+        var = moments.var
     else:
         deviation = masked(x.astype(number.dtype), where)
         var = mean_square(deviation, axes, number)

@@ -1,4 +1,4 @@
-r"""The reciprocal square root: correctly rounded, with a derivative that stays in range.
+r"""The reciprocal square root, correctly rounded, and a quotient: derivatives that stay in range.
 
 **The value.** XLA's reciprocal square root on CPU errs by up to 1.7 ulp, and a Newton step in
 plain arithmetic by 1, because the residual :math:`1 - v r^2` it corrects with is lost in the
@@ -16,7 +16,8 @@ a few operations per slice, not per element.
 :math:`r^3` leaves the range of numbers as soon as the spread of the data is above 1e12 or below
 1e-12, although the product with :math:`\dot v`, which scales as the square of the spread, is
 harmless. Multiplied in the order :math:`r (r (r \dot v))`, each intermediate result keeps close
-to a power of the spread between -2 and 2.
+to a power of the spread between -2 and 2. The same goes for a quotient by the variance, whose
+derivative as JAX has it holds the square of the variance.
 """
 
 import jax
@@ -72,3 +73,18 @@ def _derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, A
     r = reciprocal_root(v)
     half = jnp.asarray(-0.5, r.dtype)
     return r, half * (r * (r * (r * v_tangent)))
+
+
+@jax.custom_jvp
+def quotient(a: Array, b: Array) -> Array:
+    """`a / b`, with the derivative (da - a / b db) / b, in which no square of `b` occurs."""
+    return a / b
+
+
+@quotient.defjvp
+def _quotient_derivative(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (a, b), (a_tangent, b_tangent) = primals, tangents
+    q = quotient(a, b)
+    return q, quotient(a_tangent - q * b_tangent, b)

@@ -1,4 +1,4 @@
-"""Sums and means along axes: the one place that decides how numbers are added up."""
+"""Counts and means along axes, and what guards their accuracy from the compiler."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from .summation import total
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -28,50 +30,6 @@ class Reduction(NamedTuple):
 def accumulator(dtype: np.dtype) -> np.dtype:
     """The dtype in which statistics of `dtype` are computed: float32, or float64 for float64."""
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
-
-
-# How many numbers XLA adds up one after the other on CPU; from here on it uses parallel lanes.
-FEW = 4096
-# How many numbers are in a fast cache, so that adding them in pairs costs next to nothing.
-SOME = 2**17
-
-
-def total(x: Array, axes: Axes) -> Array:
-    """The sum of `x` over `axes` (negative), dimensions kept with size 1.
-
-    The sum of many numbers along the last axes XLA takes well on CPU: it errs by 2 ulp for a
-    million terms of one sign. Few numbers it adds one after the other (35 ulp for 264 equal ones),
-    and many too, if a kept axis lies between the last one and the others (20 ulp for random terms,
-    230 for equal ones): these are added in pairs. Along other axes its error is 2 ulp for random
-    and 5 for equal terms; adding in pairs would be below 2, but takes nearly twice as long, so
-    only some are.
-    """
-    if not axes:
-        return x
-    trailing = set(axes) == set(range(-len(axes), 0))
-    if 0 < x.size < FEW or (not trailing and (-1 in axes or 0 < x.size < SOME)):
-        return _pairwise_total(x, axes)
-    return jnp.sum(x, axes, keepdims=True)
-
-
-def _pairwise_total(x: Array, axes: Axes, parts: int = 16) -> Array:
-    """The sum in pairs: an axis is cut in 16 parts, which are added up as a tree; then again."""
-    if x.size == 0:
-        return jnp.sum(x, axes, keepdims=True)
-    for axis in sorted(a + x.ndim for a in axes):
-        while (length := x.shape[axis]) > 1:
-            count = min(parts, length)
-            part = -(-length // count)
-            if part * count > length:  # zeros change no sum
-                zeros = part * count - length
-                x = jnp.pad(x, [(0, zeros if i == axis else 0) for i in range(x.ndim)])
-            tree = [lax.slice_in_dim(x, i * part, (i + 1) * part, axis=axis) for i in range(count)]
-            while len(tree) > 1:
-                pairs = [a + b for a, b in zip(tree[::2], tree[1::2], strict=False)]
-                tree = pairs + tree[2 * len(pairs) :]
-            # Each round is carried out before the next, or all would be one large expression.
-            x = lax.optimization_barrier(tree[0])
-    return x
 
 
 def size(shape: Sequence[int], axes: Axes) -> int:

@@ -40,6 +40,8 @@ class Operation:
             unless the reference needs it.
         reference: `(**operands, **static) -> tuple of arrays`, written with `jax.numpy`.
         linear: The names of the operands in which the operation is linear.
+        platforms: Other ways to compute the same on a platform, by its name; same signature as the
+            reference.
         transpose: `(cotangents, wanted, **other operands, **static) -> dict`; `cotangents` holds
             an array or None (zero) for each result, `wanted` maps the name of each linear operand
             that takes a cotangent to its shape and dtype.
@@ -50,6 +52,9 @@ class Operation:
     reference: Callable[..., tuple[Array, ...]]
     linear: tuple[str, ...] = ()
     transpose: Callable[..., Mapping[str, Array]] | None = None
+    platforms: Mapping[str, Callable[..., tuple[Array, ...]]] = dataclasses.field(
+        default_factory=dict[str, Callable[..., tuple[Array, ...]]]
+    )
 
     def __call__(self, static: Mapping[str, Any], **operands: Array | None) -> tuple[Array, ...]:
         """Applies the operation; operands that are None are left out."""
@@ -59,14 +64,20 @@ class Operation:
         return tuple(operation_p.bind(*arrays, operation=self, names=names, static=settings))
 
     def run(
-        self, names: tuple[str, ...], static: tuple[tuple[str, Any], ...]
+        self,
+        names: tuple[str, ...],
+        static: tuple[tuple[str, Any], ...],
+        platform: str | None = None,
     ) -> Callable[..., tuple[Array, ...]]:
-        """The reference as a function of positional arrays."""
+        """The reference, or what a platform has instead, as a function of positional arrays."""
+        function = self.reference
+        if platform is not None:
+            function = self.platforms.get(platform, function)
 
-        def reference(*arrays: Array) -> tuple[Array, ...]:
-            return tuple(self.reference(**dict(zip(names, arrays, strict=True)), **dict(static)))
+        def positional(*arrays: Array) -> tuple[Array, ...]:
+            return tuple(function(**dict(zip(names, arrays, strict=True)), **dict(static)))
 
-        return reference
+        return positional
 
 
 operation_p = Primitive("inox_operation")
@@ -96,13 +107,18 @@ def _lower(
     operation: Operation,
     names: tuple[str, ...],
     static: Any,
+    platform: str | None = None,
 ) -> Any:
-    """The lowering of every platform that has no kernel: the reference."""
-    lowering: Any = mlir.lower_fun(operation.run(names, static), multiple_results=True)
+    # Where the type of an array says how it is split over devices, the reference stands: another
+    # way to compute might cut an array along an axis that is split.
+    if any(entry is not None for aval in context.avals_in for entry in aval.sharding.spec):
+        platform = None
+    lowering: Any = mlir.lower_fun(operation.run(names, static, platform), multiple_results=True)
     return lowering(context, *arrays)
 
 
 mlir.register_lowering(operation_p, _lower)
+mlir.register_lowering(operation_p, functools.partial(_lower, platform="cpu"), platform="cpu")
 
 
 # ---- batching

@@ -80,6 +80,7 @@ class BatchNorm(NormalizationLayer):
     channels: int
     momentum: float | Array
     axis_name: AxisName
+    warmup: bool
     training: bool
     frozen: bool
     skip_nonfinite: bool
@@ -105,6 +106,7 @@ class BatchNorm(NormalizationLayer):
         self.momentum = static_number(momentum)
         self.axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
         self.skip_nonfinite = bool(skip_nonfinite)
+        self.warmup = bool(warmup)
         self.training = True
         self.frozen = False
         self.stats = StateEntry(Statistics(jnp.zeros(channels), jnp.ones(channels)))
