@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.operation import Operation, fit
-from .moments import CENTRED_SUMS, centre
+from .moments import CENTRED_SUMS, Carried, centre
 from .normalize import present
 from .reductions import Reduction, masked
 
@@ -29,7 +29,7 @@ Array = jax.Array
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def affine(
     implementation: str | None,
-    x: Array,
+    carried: Carried,
     mean: Array,
     residual: Array,
     rstd: Array,
@@ -37,11 +37,11 @@ def affine(
     bias: Array | None,
     where: Array | None,
 ) -> Array:
-    """Normalizes `x` by given statistics, scales and shifts.
+    """Normalizes an array by given statistics, scales and shifts, in the dtype of the statistics.
 
-    All operands have the rank of `x` and the dtype of the statistics.
+    All operands have the rank of the array.
     """
-    y = centre(x, mean, residual, where) * rstd
+    y = centre(carried.x, mean, residual, where) * rstd
     if scale is not None:
         y = y * scale
     if bias is not None:
@@ -155,9 +155,11 @@ AFFINE_TANGENT = Operation(
 def _affine_derivative(
     implementation: str | None, primals: Any, tangents: Any
 ) -> tuple[Array, Array]:
-    x, mean, residual, rstd, scale, _, where = primals
-    x_tangent, mean_tangent, residual_tangent, rstd_tangent, scale_tangent, bias_tangent, _ = map(
-        present, tangents
+    carried, mean, residual, rstd, scale, _, where = primals
+    carried_tangent, *others = tangents
+    x_tangent = present(carried_tangent.wide)
+    mean_tangent, residual_tangent, rstd_tangent, scale_tangent, bias_tangent, _ = map(
+        present, others
     )
     if mean_tangent is None:
         mean_tangent = residual_tangent
@@ -170,7 +172,7 @@ def _affine_derivative(
         rstd_tangent=rstd_tangent,
         scale_tangent=scale_tangent,
         bias_tangent=bias_tangent,
-        x=x,
+        x=carried.x,
         mean=mean,
         residual=residual,
         rstd=rstd,

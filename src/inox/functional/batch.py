@@ -3,8 +3,8 @@ r"""Batch norm: moments over all axes but the channels, then an elementwise map.
 The sums over the batch are kept apart from the elementwise part, because they are what crosses
 devices, and because XLA fuses the elementwise part with the activation and the residual that
 follow. The derivative of the whole is put together by JAX from those of the moments, of their
-pooling, of :math:`r` and of the affine map. All of them see x in the dtype of the statistics, so
-that the contributions to its gradient meet there and are rounded to a half type once.
+pooling, of :math:`r` and of the affine map. The contributions to the gradient of x meet in the
+dtype of the statistics (:class:`.moments.Carried`) and are rounded to a half type once.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from .arguments import (
     floating,
     mask_operand,
 )
-from .moments import Moments, SplitMoments, pooled_moments, public_moments
+from .moments import Moments, SplitMoments, carry, pooled_moments, public_moments
 from .reciprocal_root import reciprocal_root
 from .reductions import Reduction, accumulator
 
@@ -91,10 +91,10 @@ def batch_norm(
     constant = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))
-    wide = x.astype(dtype)
+    carried = carry(x)
     if statistics is None:
         reduction = Reduction(axes, implementation)
-        moments = pooled_moments(wide, mask, reduction, names)
+        moments = pooled_moments(carried, mask, reduction, names)
         # Marked as varying together, so that the backward pass sums their gradients over the
         # devices in one collective.
         parts = jnp.stack(moments[1:])
@@ -107,7 +107,7 @@ def batch_norm(
         residual, power = jnp.zeros_like(mean), jnp.ones_like(mean)
         moments = SplitMoments(residual, mean, residual, scaled, power)
     rstd = reciprocal_root(scaled + constant * (power * power)) * power
-    y = affine(implementation, wide, mean, residual, rstd, gamma, beta, mask)
+    y = affine(implementation, carried, mean, residual, rstd, gamma, beta, mask)
     return y.astype(x.dtype), public_moments(moments, axes)
 
 

@@ -176,9 +176,31 @@ CENTRED_SUMS = Operation(
 )
 
 
+class Carried(NamedTuple):
+    """An array of a half type, and its copy in the dtype of the statistics for the derivative.
+
+    The copy is never computed: values come from the array. A derivative rule takes the tangent of
+    the copy in place of the array's, so that the contributions to a gradient add up in its dtype
+    and are rounded once.
+
+    Args:
+        x: The array.
+        wide: The copy.
+    """
+
+    x: Array
+    wide: Array
+
+
+def carry(x: Array) -> Carried:
+    """`x` with the copy that carries its derivative."""
+    return Carried(x, x.astype(accumulator(x.dtype)))
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def split_moments(x: Array, where: Array | None, reduction: Reduction) -> SplitMoments:
-    """The moments of `x` along axes; differentiable."""
+def split_moments(carried: Carried, where: Array | None, reduction: Reduction) -> SplitMoments:
+    """The moments of an array along axes; differentiable."""
+    x = carried.x
     mean, residual, var = MOMENTS(reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
     scale = _range_scale(var)
@@ -196,15 +218,15 @@ def _range_scale(var: Array) -> Array:
 def _split_moments_derivative(
     reduction: Reduction, primals: Any, tangents: Any
 ) -> tuple[SplitMoments, SplitMoments]:
-    (x, where), (x_tangent, _) = primals, tangents
-    moments = split_moments(x, where, reduction)
+    (carried, where), (tangent, _) = primals, tangents
+    moments = split_moments(carried, where, reduction)
     # Scaled before the sums: with a spread of 1e18 the cotangent of the variance is below the
     # smallest float32, that of the scaled variance is not.
     scale = lax.stop_gradient(moments.scale)
     sums = CENTRED_SUMS(
         reduction._asdict(),
-        t=x_tangent.astype(scale.dtype) * scale,
-        x=x,
+        t=tangent.wide * scale,
+        x=carried.x,
         mean=moments.mean,
         residual=moments.residual,
         where=where,
@@ -221,14 +243,14 @@ def _split_moments_derivative(
 
 
 def pooled_moments(
-    x: Array, where: Array | None, reduction: Reduction, names: tuple[Hashable, ...]
+    carried: Carried, where: Array | None, reduction: Reduction, names: tuple[Hashable, ...]
 ) -> SplitMoments:
-    """The moments of `x`, pooled over the mapped axes `names` by one collective.
+    """The moments of an array, pooled over the mapped axes `names` by one collective.
 
     The collective stands outside of the functions with a derivative of their own: their rules may
     be traced after the mapped axes have been resolved.
     """
-    moments = split_moments(x, where, reduction)
+    moments = split_moments(carried, where, reduction)
     if not names:
         return moments
     return _pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
@@ -298,7 +320,7 @@ def moments(
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
     names = bound_names(axis_name)
-    pooled = pooled_moments(x, mask, Reduction(axes, implementation), names)
+    pooled = pooled_moments(carry(x), mask, Reduction(axes, implementation), names)
     return public_moments(pooled, () if keepdims else axes)
 
 

@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.operation import Operation
-from .moments import centre, split_moments
+from .moments import carry, centre, split_moments
 from .reciprocal_root import reciprocal_root
 from .reductions import Reduction, accumulator, average, count, masked, mean_square
 from .summation import total
@@ -79,7 +79,7 @@ def _standardize(
     """The centred x and its reciprocal standard deviation."""
     number = count(x.shape, axes, where, accumulator(x.dtype))
     if centred:
-        moments = split_moments(x, where, Reduction(axes, implementation))
+        moments = split_moments(carry(x), where, Reduction(axes, implementation))
         deviation = centre(x, moments.mean, moments.residual, where)
         var = moments.var
     else:
