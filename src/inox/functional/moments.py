@@ -56,7 +56,6 @@ from .reductions import (
     count,
     masked,
     mean_square,
-    settled,
     size,
 )
 from .summation import total
@@ -120,7 +119,7 @@ def _moments(
 ) -> tuple[Array, ...]:
     x = masked(x.astype(accumulator(x.dtype)), where)
     number = count(x.shape, axes, where, x.dtype)
-    mean = settled(average(x, axes, number))
+    mean = average(x, axes, number)
     deviation = masked(x - mean, where)
     residual = average(deviation, axes, number)
     if size(x.shape, axes) < LONG:

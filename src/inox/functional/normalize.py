@@ -39,8 +39,8 @@ import jax.numpy as jnp
 
 from ..kernels.operation import Operation
 from .moments import carry, centre, split_moments
-from .reciprocal_root import reciprocal_root
-from .reductions import Reduction, accumulator, average, count, masked, mean_square
+from .reciprocal_root import quotient, reciprocal_root
+from .reductions import Number, Reduction, accumulator, average, count, masked, mean_square
 from .summation import total
 
 Array = jax.Array
@@ -65,7 +65,7 @@ class _Standard(NamedTuple):
     deviation: Array  # x - m
     rstd: Array
     denominator: Array  # v + epsilon
-    count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
+    count: Number  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
 
 
 def _standardize(
@@ -98,7 +98,7 @@ def _project(
 ) -> Array:
     """The self-adjoint map P of the derivation above, times r."""
     deviation, rstd, denominator, number = standard
-    along = average(t * deviation, axes, number) / denominator
+    along = quotient(average(t * deviation, axes, number), denominator)
     if centred:
         t = t - average(t, axes, number)
     return masked(rstd * (t - deviation * along), where)

@@ -13,6 +13,11 @@ from .summation import total
 
 Array = jax.Array
 Axes = tuple[int, ...]
+# A count: known while tracing, or computed from a mask.
+Number = Array | np.ndarray
+
+# From how many slices on a division costs more than the pass over memory that it splits off.
+MANY = 4096
 
 
 class Reduction(NamedTuple):
@@ -37,51 +42,48 @@ def size(shape: Sequence[int], axes: Axes) -> int:
     return math.prod(shape[axis] for axis in axes)
 
 
-def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype) -> Array:
+def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype) -> Number:
     """How many elements of an array of `shape` take part along `axes`: dimensions kept.
 
-    Without a mask the result has size 1 in every dimension; with one, the mask's kept sizes.
+    Without a mask the result is known while tracing, and has size 1 in every dimension; with one,
+    it has the mask's kept sizes.
     """
     if where is None:
-        # Hidden from the compiler, which turns a division by a constant into a multiplication
-        # with its rounded reciprocal.
-        number = jnp.full((1,) * len(shape), size(shape, axes), dtype)
-        return lax.optimization_barrier(number)
+        return np.full((1,) * len(shape), size(shape, axes), dtype)
     # Summed as integers: float32 would stop counting at 2**24.
     counted = jnp.sum(where, axes, dtype=jnp.int32, keepdims=True).astype(dtype)
     repeated = math.prod(shape[axis] for axis in axes if where.shape[axis] == 1)
     return counted * jnp.asarray(repeated, dtype)
 
 
-def average(x: Array, axes: Axes, number: Array) -> Array:
+def average(x: Array, axes: Axes, number: Number) -> Array:
     """The mean of `x` over `axes`, `number` being the count (0 gives 0)."""
     return _divided(total(x, axes), number)
 
 
-def _divided(total: Array, number: Array) -> Array:
+def _divided(total: Array, number: Number) -> Array:
     """A true division: XLA would multiply by the rounded reciprocal of one divisor for all.
 
-    A slice of equal numbers depends on it. What is left of them after the first mean is a number of
-    few bits, of which any sum is exact, so that the second mean is exactly that number.
+    Two things depend on it. What is left of a slice of equal numbers after the first mean is a
+    number of few bits, of which any sum is exact, so that the second mean is exactly that number.
+    And a product could be contracted with the subtraction of the mean to one rounding, in one
+    kernel and not in another: another mean would be subtracted than the one whose rounding error
+    is corrected later.
     """
-    divisor = jnp.maximum(number, jnp.ones_like(number)) * jnp.ones_like(total)
+    if isinstance(number, np.ndarray):
+        known = max(1, int(number.item()))
+        # The reciprocal of a power of two is exact, and XLA does not take the multiplication for
+        # too expensive to be fused: 1.2 to 1.5 times faster over many short slices.
+        if known & (known - 1) == 0 and total.size >= MANY:
+            return total * jnp.asarray(1 / known, total.dtype)
+        divisor = jnp.full_like(total, known)
+    else:
+        divisor = jnp.maximum(number, jnp.ones_like(number)) * jnp.ones_like(total)
     # The second barrier: (a / b) / c must not become a / (b c), which may overflow.
     return lax.optimization_barrier(total / lax.optimization_barrier(divisor))
 
 
-def settled(x: Array) -> Array:
-    """`x` rounded to one bit less, so that it is the same number wherever it is used.
-
-    XLA may compute a mean again in every kernel that subtracts it, whatever barriers say, and there
-    contract the division and the subtraction to one rounding. Another mean is then subtracted from
-    x than the one whose rounding error is corrected later, which with a mean of 1e7 spreads leaves
-    noise. A rounding that is asked for can't be contracted away.
-    """
-    information = jnp.finfo(x.dtype)
-    return lax.reduce_precision(x, information.nexp, information.nmant - 1)
-
-
-def mean_square(x: Array, axes: Axes, number: Array) -> Array:
+def mean_square(x: Array, axes: Axes, number: Number) -> Array:
     """The mean of the squares of `x` over `axes`, free of overflow for |x| up to 1e18.
 
     The sum of n squares is largest where it is not yet divided by n. Scaled by a power of two

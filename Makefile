@@ -1,0 +1,63 @@
+# Everything a contributor runs. `make help` lists the targets.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra arguments for the program behind a target: make demo ARGS="--epochs 2"
+ARGS ?=
+
+# The interpreter that makes the environment: the first one from 3.11 on that can make one.
+# Another is chosen by `make test PYTHON=python3.13`.
+ifndef PYTHON
+PYTHON := $(shell for candidate in $$(type -aP python3.11 python3.12 python3.13 python3.14 python3); do \
+	if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$candidate; break; fi; done)
+endif
+
+# A newer pip is no news to whoever runs the tests.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help test demo lint format types accuracy clean
+
+help:  ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: $(VENV)/.installed-test  ## Run the whole test suite (ARGS: further pytest arguments)
+	INOX_REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+demo: $(VENV)/.installed-demo  ## Train the digits example four ways (ARGS="--help" tells its options)
+	$(BIN)/python examples/digits/run.py $(ARGS)
+
+lint: $(VENV)/.installed-lint  ## Check formatting and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(VENV)/.installed-lint  ## Format the sources and apply the lint's safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.installed-lint  ## Check the types of the package, strictly
+	$(BIN)/pyright
+
+accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libraries (minutes)
+	$(BIN)/python benchmarks/accuracy.py $(ARGS)
+
+clean:  ## Remove the environment, caches and what builds and the demo wrote
+	rm -rf $(VENV) .venv-newest build dist out .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp again, because an interrupted venv leaves a python without pip behind.
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv found: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One stamp for each set of requirements: a second call installs nothing until pyproject.toml
+# changes. The package itself is installed editable, so its sources may change freely.
+$(VENV)/.installed-test: EXTRAS := test,peers
+$(VENV)/.installed-demo: EXTRAS := demo
+$(VENV)/.installed-lint: EXTRAS := lint
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@

@@ -1,0 +1,74 @@
+"""The published bounds: the one table that the tests hold and the documentation shows.
+
+`make accuracy` writes the table into the documentation.
+"""
+
+FLOAT32, HALF, FLOAT64 = "float32", "bfloat16, float16", "float64"
+PRECISIONS = (FLOAT32, HALF, FLOAT64)
+
+# By result: its meaning, the unit that its error is counted in, and the bound for each dtype of x.
+BOUNDS: dict[str, tuple[str, str, dict[str, float]]] = {
+    "y": (
+        "the output",
+        "ulp(max(abs(y), abs(scale)))",
+        {FLOAT32: 5.0, HALF: 0.51, FLOAT64: 8.0},
+    ),
+    "dx": (
+        "the gradient of x",
+        "ulp(max(abs(dx), rstd · rms(dy · scale)))",
+        {FLOAT32: 8.0, HALF: 0.51, FLOAT64: 12.0},
+    ),
+    "mean": (
+        "the mean (float32 for half types)",
+        "ulp(max(abs(mean), std))",
+        {FLOAT32: 2.0, HALF: 2.0, FLOAT64: 2.0},
+    ),
+    "var": (
+        "the variance (float32 for half types)",
+        "ulp(var)",
+        {FLOAT32: 4.0, HALF: 4.0, FLOAT64: 4.0},
+    ),
+    "dscale": (
+        "the gradient of the scale (float32 for half types)",
+        "eps · Σ abs(dy) · max(abs(xhat), 1)",
+        {FLOAT32: 5.0, HALF: 5.0, FLOAT64: 5.0},
+    ),
+    "dbias": (
+        "the gradient of the bias (float32 for half types)",
+        "eps · Σ abs(dy)",
+        {FLOAT32: 5.0, HALF: 5.0, FLOAT64: 5.0},
+    ),
+}
+
+
+def precision(dtype: str) -> str:
+    """The column of the table for a dtype of x."""
+    return HALF if dtype in ("bfloat16", "float16") else dtype
+
+
+# Where one element makes up most of a slice's variance, its rounding errors don't average out in
+# the sums, and in dx what belongs to it cancels. A bound of 0.51 is that of one rounding and stays.
+DOMINATED = 1.5
+
+
+def bound(result: str, dtype: str, dominated: bool = False) -> float:
+    """The largest error of a result that is allowed, in its unit, for a dtype of x."""
+    limit = BOUNDS[result][2][precision(dtype)]
+    return limit * DOMINATED if dominated and result in ("dx", "var") and limit > 1 else limit
+
+
+def markdown() -> str:
+    """The table, for the documentation."""
+    lines = [
+        "| result | unit of the error | " + " | ".join(PRECISIONS) + " |",
+        "|---" * (2 + len(PRECISIONS)) + "|",
+    ]
+    for name, (meaning, unit, limits) in BOUNDS.items():
+        cells = [f"≤ {limits[column]:g}" for column in PRECISIONS]
+        lines.append(f"| `{name}`, {meaning} | `{unit}` | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Where one element makes up most of a slice's variance, its rounding errors don't average "
+        f"out: there the bounds of dx (float32, float64) and var are {DOMINATED:g} times these.",
+    ]
+    return "\n".join(lines)

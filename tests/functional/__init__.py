@@ -1,0 +1,1 @@
+"""Tests of `inox.functional`: arrays in, arrays out."""

@@ -1,0 +1,125 @@
+"""Arrays sharded over eight devices under plain `jit`: the same values and gradients as on one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tests.functional.closeness import assert_all_close
+from tests.functional.programs import check_gradients, quick_jit
+from tests.functional.setting import Setting
+from tests.registry import OPERATIONS, Layout
+
+EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+DEVICES = 8
+
+
+def sharded_setting(operation, masked):
+    """The operation on sixteen rows of its first layout."""
+    layout = operation.layouts[0]
+    rows = Layout((16, *layout.shape[1:]), layout.static, layout.parameter)
+    return Setting(operation, masked, layout=rows)
+
+
+def test_there_are_eight_devices():
+    """The tests below mean nothing on fewer."""
+    assert len(jax.devices()) >= DEVICES
+
+
+@EACH
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+def test_rows_sharded_by_the_compiler(operation, masked):
+    """Auto axes: x and the mask are split by rows, parameters are on every device."""
+    setting = sharded_setting(operation, masked)
+    mesh = jax.make_mesh((DEVICES,), ("rows",), axis_types=(AxisType.Auto,))
+    rows, everywhere = NamedSharding(mesh, P("rows")), NamedSharding(mesh, P())
+    arrays = {
+        name: jax.device_put(array, rows if name == "x" else everywhere)
+        for name, array in setting.arrays.items()
+    }
+    if masked:
+        setting.where = jax.device_put(setting.where, rows)
+
+    @quick_jit
+    def program(arrays, cotangents):
+        values, pullback = jax.vjp(setting.call, arrays)
+        return values, pullback(cotangents)[0]
+
+    values, gradients = program(arrays, setting.cotangents)
+    assert len(gradients["x"].sharding.device_set) == DEVICES
+    assert_all_close(values, setting.exact)
+    where = None if setting.where is None else np.asarray(setting.where)
+    check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents, where)
+
+
+# The registry's merge_moments slices single rows, which JAX refuses where rows are sharded by type.
+@pytest.mark.parametrize(
+    "operation", [one for one in OPERATIONS if one.name != "merge_moments"], ids=str
+)
+def test_rows_sharded_in_the_types(operation):
+    """Explicit axes: shardings are part of the types, and a gradient has that of its array."""
+    setting = sharded_setting(operation, masked=False)
+    mesh = jax.make_mesh((DEVICES,), ("rows",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        arrays = {
+            name: jax.device_put(jnp.asarray(array), P("rows") if name == "x" else P())
+            for name, array in setting.arrays.items()
+        }
+        cotangents = {
+            name: jax.device_put(jnp.asarray(c), P("rows") if c.ndim and len(c) == 16 else P())
+            for name, c in setting.cotangents.items()
+        }
+
+        @quick_jit
+        def program(arrays, cotangents):
+            values, pullback = jax.vjp(setting.call, arrays)
+            return values, pullback(cotangents)[0]
+
+        values, gradients = program(arrays, cotangents)
+    assert gradients["x"].sharding.spec[0] == "rows"
+    assert_all_close(values, setting.exact)
+    check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents)
+
+
+@EACH
+def test_channels_and_rows_sharded(operation):
+    """A two-dimensional mesh that splits the reduced axis too, by the compiler."""
+    setting = sharded_setting(operation, masked=False)
+    mesh = jax.make_mesh((4, 2), ("rows", "channels"), axis_types=(AxisType.Auto,) * 2)
+    spec = P("rows", *(None,) * (setting.arrays["x"].ndim - 2), "channels")
+
+    def place(array):
+        if array.ndim == setting.arrays["x"].ndim:
+            return jax.device_put(array, NamedSharding(mesh, spec))
+        return jax.device_put(array, NamedSharding(mesh, P("channels") if array.ndim else P()))
+
+    arrays = {name: place(array) for name, array in setting.arrays.items()}
+
+    @quick_jit
+    def program(arrays, cotangents):
+        values, pullback = jax.vjp(setting.call, arrays)
+        return values, pullback(cotangents)[0]
+
+    values, gradients = program(arrays, setting.cotangents)
+    assert_all_close(values, setting.exact)
+    check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents)
+
+
+def test_rows_that_the_devices_do_not_divide():
+    """Eleven rows on eight devices: padding that the partitioner adds enters no sum."""
+    operation = OPERATIONS[3]
+    layout = Layout((11, 4))
+    setting = Setting(operation, layout=layout)
+    mesh = jax.make_mesh((DEVICES,), ("rows",), axis_types=(AxisType.Auto,))
+
+    @quick_jit
+    def program(arrays, cotangents):
+        x = jax.lax.with_sharding_constraint(arrays["x"], NamedSharding(mesh, P("rows")))
+        values, pullback = jax.vjp(setting.call, arrays | {"x": x})
+        return values, pullback(cotangents)[0]
+
+    values, gradients = program(setting.arrays, setting.cotangents)
+    assert_all_close(values, setting.exact)
+    check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents)

@@ -1,0 +1,224 @@
+"""The one list of operations of `inox.functional` that feeds every grid of tests.
+
+An operation is told by a line of `OPERATIONS`: how it is called, which arrays it takes, what it
+returns, its float64 reference, and the layouts (shape, axes, groups) worth a test. Whatever is
+added there is tested for values and gradients, dtypes, masks, sharding and every transformation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inox import functional
+from tests import oracle
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of `x`, static arguments, and the shape of scale and bias (None: the channels)."""
+
+    shape: tuple[int, ...]
+    static: dict[str, Any] = field(default_factory=dict)
+    parameter: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        static = ",".join(f"{name}={value}".replace(" ", "") for name, value in self.static.items())
+        parameter = "" if self.parameter is None else f"parameter={self.parameter}".replace(" ", "")
+        return "-".join(
+            part for part in ("x".join(map(str, self.shape)), static, parameter) if part
+        )
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`call(arrays, where, **static)` names its results; `reference(layout)` is the oracle."""
+
+    name: str
+    call: Callable[..., dict[str, jax.Array]]
+    arrays: tuple[str, ...]
+    results: tuple[str, ...]
+    reference: Callable[[Layout], oracle.Normalization | oracle.FixedStatistics]
+    layouts: tuple[Layout, ...]
+
+    def draw(
+        self, layout: Layout, dtype: Any, seed: int = 0, parameter_dtype: Any = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays: x with mean 1.5 and standard deviation 2, in the given dtypes."""
+        generator = np.random.default_rng(seed)
+        parameter = layout.shape[-1:] if layout.parameter is None else layout.parameter
+        dense = {
+            "x": generator.normal(1.5, 2.0, layout.shape),
+            "scale": generator.uniform(0.5, 1.5, parameter),
+            "bias": generator.normal(0.0, 1.0, parameter),
+            "mean": generator.normal(1.5, 0.5, layout.shape[-1:]),
+            "var": generator.uniform(2.0, 4.0, layout.shape[-1:]),
+            "epsilon": np.asarray(0.125),
+        }
+        statistics = np.float64 if dtype == np.float64 else np.float32
+        dtypes = {"x": dtype, "mean": statistics, "var": statistics, "epsilon": statistics}
+        return {
+            name: dense[name].astype(dtypes.get(name, parameter_dtype or dtype))
+            for name in self.arrays
+        }
+
+    def cotangents(self, exact: dict, dtypes: dict, seed: int = 1) -> dict[str, np.ndarray]:
+        """A random cotangent for every result, in the given dtypes."""
+        generator = np.random.default_rng(seed)
+        return {
+            name: np.asarray(generator.normal(size=exact[name].shape)).astype(dtypes[name])
+            for name in self.results
+        }
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def draw_mask(layout: Layout, seed: int = 2) -> np.ndarray:
+    """Three positions in four are True; each mask of at least two axes has a whole row of False."""
+    where = np.random.default_rng(seed).uniform(size=layout.shape) < 0.75
+    if where.ndim > 1 and where.shape[0] > 1:
+        where[0] = False
+    return where
+
+
+def spoil(x: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """`x` with NaN, inf and -inf in turn at the masked positions."""
+    spoiled = x.copy()
+    masked = np.flatnonzero(~np.broadcast_to(where, x.shape))
+    spoiled.reshape(-1)[masked] = np.resize([np.nan, np.inf, -np.inf], masked.size).astype(x.dtype)
+    return spoiled
+
+
+# Layouts. The first of each list is the one that the grids of transformations use.
+ROWS = (
+    Layout((4, 6)),
+    Layout((2, 3, 4), {"axis": (0, 2)}),
+    Layout((3, 2, 4), {"axis": (-1, 1)}, (2, 4)),
+    Layout((5, 3), {"axis": 0}),
+    Layout((2, 3, 2, 4), {"axis": (-3, -2)}),
+    Layout((2, 3, 2, 4), {"axis": (3, -3)}, (2, 1, 1, 4)),
+    Layout((2, 3, 4), {"axis": (2, 0, 1)}, ()),
+    Layout((7,), {"axis": -1}),
+    Layout((3, 300), {"axis": [-1]}),
+    Layout((5, 1), {"axis": 1}),
+    Layout((0, 5), {"axis": -1}),
+)
+GROUPS = (
+    Layout((3, 2, 6), {"groups": 3}),
+    Layout((2, 3, 2, 6), {"groups": 2, "axis": (-3, -2, -1)}),
+    Layout((2, 3, 2, 6), {"groups": 3, "axis": (-1, 1)}, (2, 1, 1, 6)),
+    Layout((4, 3, 6), {"groups": 2, "axis": (0, -1)}, (3, 1)),
+    Layout((2, 3, 4), {"groups": 1, "axis": (1, 2)}),
+    Layout((2, 5, 4), {"groups": 4, "axis": (-1, -2)}),
+    Layout((2, 4), {"groups": 4}),
+)
+BATCHES = (
+    Layout((6, 4)),
+    Layout((3, 2, 2, 4)),
+    Layout((3, 5, 4), parameter=(3, 1, 4)),
+    Layout((1, 4)),
+    Layout((0, 4)),
+)
+POOLED = (
+    Layout((4, 6), {"axis": -1}),
+    Layout((2, 3, 4), {"axis": (0, 2)}),
+    Layout((2, 3, 4), {"axis": (-1, 0), "keepdims": True}),
+    Layout((5, 3), {"axis": 0}),
+    Layout((2, 3, 4), {"axis": (0, 1, 2)}),
+    Layout((2, 0, 3), {"axis": 1}),
+)
+
+
+def rows(layout: Layout) -> oracle.Normalization:
+    """Slices over `axis`."""
+    return oracle.Normalization(oracle.slices(layout.shape, layout.static.get("axis", -1)))
+
+
+def uncentred(layout: Layout) -> oracle.Normalization:
+    """Slices over `axis`, whose mean is not subtracted."""
+    return oracle.Normalization(rows(layout).positions, centred=False)
+
+
+def groups(layout: Layout) -> oracle.Normalization:
+    """Slices over `axis`, whose last is split into groups."""
+    return oracle.Normalization(
+        oracle.slices(layout.shape, layout.static.get("axis", -1), layout.static["groups"])
+    )
+
+
+def batch(layout: Layout) -> oracle.Normalization:
+    """A slice for each channel."""
+    return oracle.Normalization(oracle.slices(layout.shape, range(len(layout.shape) - 1)))
+
+
+def first_axis(layout: Layout) -> oracle.Normalization:
+    """Slices over the first axis."""
+    return oracle.Normalization(oracle.slices(layout.shape, 0))
+
+
+def pooled(layout: Layout) -> oracle.Normalization:
+    """Slices over `axis`, which stay as axes of length 1 where `keepdims` is set."""
+    positions = rows(layout).positions
+    if layout.static.get("keepdims"):
+        axes = {a % len(layout.shape) for a in layout.static["axis"]}
+        kept = tuple(1 if a in axes else n for a, n in enumerate(layout.shape))
+        positions = positions.reshape(*kept, positions.shape[-1])
+    return oracle.Normalization(positions)
+
+
+def fixed(layout: Layout) -> oracle.FixedStatistics:
+    """No slices: the statistics are arguments."""
+    return oracle.FixedStatistics()
+
+
+def named(function: Callable[..., Any]) -> Callable[..., dict[str, jax.Array]]:
+    """Calls `function(x, scale=..., ...)` and names what it returns."""
+
+    def call(arrays: dict[str, Any], where: Any, **static: Any) -> dict[str, jax.Array]:
+        arrays = dict(arrays)
+        if "mean" in arrays:
+            static["statistics"] = arrays.pop("mean"), arrays.pop("var")
+        result = function(arrays.pop("x"), **arrays, where=where, **static)
+        if isinstance(result, functional.Moments):
+            return result._asdict()
+        return (
+            {"y": result}
+            if isinstance(result, jax.Array)
+            else {"y": result[0], **result[1]._asdict()}
+        )
+
+    return call
+
+
+def merged(x: Any, *, where: Any) -> functional.Moments:
+    """Moments over the first axis, merged from those of the first row, the second, and the rest."""
+    where = jnp.broadcast_to(True if where is None else where, x.shape)
+    parts = (slice(0, 1), slice(1, 2), slice(2, None))
+    return functional.merge_moments(
+        *(functional.moments(x[part], 0, where=where[part]) for part in parts)
+    )
+
+
+AFFINE = ("x", "scale", "bias", "epsilon")
+GIVEN = (*AFFINE, "mean", "var")
+
+OPERATIONS = (
+    Operation("layer_norm", named(functional.layer_norm), AFFINE, ("y",), rows, ROWS),
+    Operation(
+        "rms_norm", named(functional.rms_norm), ("x", "scale", "epsilon"), ("y",), uncentred, ROWS
+    ),
+    Operation("group_norm", named(functional.group_norm), AFFINE, ("y",), groups, GROUPS),
+    Operation(
+        "batch_norm", named(functional.batch_norm), AFFINE, ("y", "mean", "var"), batch, BATCHES
+    ),
+    Operation("batch_norm_given", named(functional.batch_norm), GIVEN, ("y",), fixed, BATCHES[:3]),
+    Operation(
+        "standardize", named(functional.standardize), ("x", "epsilon"), ("y",), rows, ROWS[:4]
+    ),
+    Operation("moments", named(functional.moments), ("x",), ("mean", "var"), pooled, POOLED),
+    Operation("merge_moments", named(merged), ("x",), ("mean", "var"), first_axis, BATCHES[:2]),
+)

@@ -1,0 +1,59 @@
+"""The README's Python blocks run, top to bottom, as one program."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+LONGEST_EXAMPLE = 25
+
+
+def blocks() -> list[tuple[int, str]]:
+    """The line where each Python block of the README starts, and its text."""
+    text = README.read_text(encoding="utf-8")
+    return [
+        (text[: match.start(1)].count("\n") + 1, match[1])
+        for match in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def imported_by(source: str) -> set[str]:
+    """The libraries that a program imports."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module)
+    return {module.split(".")[0] for module in modules}
+
+
+def test_main_example_is_short():
+    """The first block is the example of the README: a network and its training in 25 lines."""
+    (_, example), *_ = blocks()
+    assert len(example.splitlines()) <= LONGEST_EXAMPLE
+
+
+def test_blocks_run(tmp_path, peer):
+    """All blocks run in one fresh process with JAX's own settings, and no warning.
+
+    Each block may use what the ones before it defined, as a reader would expect. Lines are kept
+    at their place, so that a traceback names the README's line.
+    """
+    program = ""
+    for start, text in blocks():
+        program += "\n" * (start - 1 - program.count("\n")) + text
+    for library in sorted(imported_by(program)):
+        peer(library)
+    script = tmp_path / "README.md.py"
+    script.write_text(program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
