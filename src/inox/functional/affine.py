@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.operation import Operation, fit
-from .moments import CENTRED_SUMS, Carried, centre
 from .normalize import present
 from .reductions import Reduction, masked
+from .slice_moments import CENTRED_SUMS, Carried, centre
 
 Array = jax.Array
 

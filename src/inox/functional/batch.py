@@ -4,7 +4,7 @@ The sums over the batch are kept apart from the elementwise part, because they a
 devices, and because XLA fuses the elementwise part with the activation and the residual that
 follow. The derivative of the whole is put together by JAX from those of the moments, of their
 pooling, of :math:`r` and of the affine map. The contributions to the gradient of x meet in the
-dtype of the statistics (:class:`.moments.Carried`) and are rounded to a half type once.
+dtype of the statistics (:class:`.slice_moments.Carried`) and are rounded to a half type once.
 """
 
 from typing import Any
@@ -24,9 +24,10 @@ from .arguments import (
     floating,
     mask_operand,
 )
-from .moments import Moments, SplitMoments, carry, pooled_moments, public_moments
+from .moments import Moments, pooled_moments, public_moments
 from .reciprocal_root import reciprocal_root
 from .reductions import Reduction, accumulator
+from .slice_moments import SplitMoments, carry
 
 Array = jax.Array
 

@@ -1,31 +1,6 @@
-r"""Count, mean and variance: exact where the mean is large, pooled over devices and batches.
+r"""Count, mean and variance as the user sees them, pooled over devices and batches.
 
-**The formula.** The variance as :math:`\langle x^2 \rangle - \langle x \rangle^2` cancels: with a
-mean of 1e4 spreads nothing is left of a float32. Here the mean is found in two steps, and the
-second corrects the first,
-
-.. math:: m = \langle x \rangle, \qquad \delta = \langle x - m \rangle, \qquad
-    v = \langle (x - m - \delta)^2 \rangle = \langle (x - m)^2 \rangle - \delta^2
-
-The exact mean is :math:`m + \delta`: a sum of n numbers rounds, so that :math:`m` is off by a few
-units of its last place, but :math:`x - m` is exact wherever the spread is small against the mean,
-which is where it matters, and the mean of those small numbers is accurate. Both halves are kept:
-centring is :math:`(x - m) - \delta`.
-
-The left form of :math:`v` is used for short slices, the right one for long ones: its two sums do
-not wait for each other, and over columns that is 1.3 times faster. :math:`\delta` is a few units
-in the last place of :math:`m`, so nothing cancels but in slices that are nearly constant; in
-short ones that costs up to 5.3 ulp, in long ones nothing measurable.
-
-**Constants and extremes.** Means are true divisions: the count is hidden from the compiler, which
-would multiply by its reciprocal. Then a slice of n copies of c has deviation exactly 0: x - m is a
-few units in the last place of c, k of them, n k is a number of few bits, and (n k) / n is exact.
-Squares of numbers up to 1e18 would overflow a sum of a million: they are scaled by a power of two
-before they are squared, :func:`.reductions.mean_square`.
-
-**The derivative.** :math:`\dot m = \langle \dot x \rangle`, :math:`\dot \delta = 0` (it is a
-rounding error) and :math:`\dot v = 2 \langle (x - m - \delta) \dot x \rangle`: two sums,
-:data:`CENTRED_SUMS`, linear in :math:`\dot x`, whose transpose is elementwise.
+The moments of one array are those of :mod:`.slice_moments`.
 
 **Pooling** (Chan, Golub & LeVeque 1983). Parts with counts :math:`n_i`, means :math:`m_i` and
 variances :math:`v_i` have together
@@ -36,9 +11,8 @@ variances :math:`v_i` have together
 where no two large numbers are subtracted but the means themselves.
 """
 
-import functools
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,18 +21,9 @@ from jax import lax
 
 from ..kernels.implementation import check_implementation
 from ..kernels.jax_internals import gather
-from ..kernels.operation import Operation
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
-from .reductions import (
-    Reduction,
-    accumulator,
-    average,
-    count,
-    masked,
-    mean_square,
-    size,
-)
-from .summation import total
+from .reductions import Reduction, masked
+from .slice_moments import Carried, SplitMoments, carry, split_moments
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -80,165 +45,6 @@ class Moments(NamedTuple):
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
     mean: Array
     var: Array
-
-
-class SplitMoments(NamedTuple):
-    """Moments as they are computed with; all dimensions kept.
-
-    Args:
-        count: The number of elements.
-        mean: The mean, rounded.
-        residual: What the rounding left of it: the mean is `mean + residual`.
-        scaled: The variance times the square of `scale`.
-        scale: A power of two, at most 1, that keeps the variance and its cotangent in range.
-    """
-
-    count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
-    mean: Array
-    residual: Array
-    scaled: Array
-    scale: Array
-
-    @property
-    def var(self) -> Array:
-        """The variance."""
-        return self.scaled / (self.scale * self.scale)
-
-
-def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array:
-    """`x` minus the mean, in the dtype of the mean; 0 where masked."""
-    return masked((x.astype(mean.dtype) - mean) - residual, where)
-
-
-# From how many elements on the variance is computed from two independent sums.
-LONG = 4096
-
-
-def _moments(
-    *, x: Array, where: Array | None = None, axes: Axes, implementation: str | None
-) -> tuple[Array, ...]:
-    x = masked(x.astype(accumulator(x.dtype)), where)
-    number = count(x.shape, axes, where, x.dtype)
-    mean = average(x, axes, number)
-    deviation = masked(x - mean, where)
-    residual = average(deviation, axes, number)
-    if size(x.shape, axes) < LONG:
-        return mean, residual, mean_square(masked(deviation - residual, where), axes, number)
-    var = mean_square(deviation, axes, number) - lax.square(residual)
-    return mean, residual, jnp.maximum(var, jnp.zeros_like(var))
-
-
-MOMENTS = Operation("moments", ("x", "where"), _moments)
-
-
-def _centred_sums(
-    *,
-    t: Array,
-    x: Array,
-    mean: Array,
-    residual: Array,
-    where: Array | None = None,
-    axes: Axes,
-    implementation: str | None,
-) -> tuple[Array, Array]:
-    t = masked(t.astype(mean.dtype), where)
-    return total(t, axes), total(t * centre(x, mean, residual, where), axes)
-
-
-def _centred_sums_transpose(
-    cotangents: tuple[Array | None, ...],
-    wanted: Mapping[str, Any],
-    *,
-    x: Array,
-    mean: Array,
-    residual: Array,
-    where: Array | None = None,
-    axes: Axes,
-    implementation: str | None,
-) -> dict[str, Array]:
-    """Each t enters the sums with the weights 1 and x - mean."""
-    of_sum, of_product = cotangents
-    shape = jnp.broadcast_shapes(x.shape, mean.shape)
-    terms = jnp.zeros(shape, mean.dtype) if of_sum is None else of_sum
-    if of_product is not None:
-        terms = terms + centre(x, mean, residual, where) * of_product
-    return {"t": masked(jnp.broadcast_to(terms, shape), where)}
-
-
-# (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t
-CENTRED_SUMS = Operation(
-    "centred_sums",
-    ("t", "x", "mean", "residual", "where"),
-    _centred_sums,
-    linear=("t",),
-    transpose=_centred_sums_transpose,
-)
-
-
-class Carried(NamedTuple):
-    """An array of a half type, and its copy in the dtype of the statistics for the derivative.
-
-    The copy is never computed: values come from the array. A derivative rule takes the tangent of
-    the copy in place of the array's, so that the contributions to a gradient add up in its dtype
-    and are rounded once.
-
-    Args:
-        x: The array.
-        wide: The copy.
-    """
-
-    x: Array
-    wide: Array
-
-
-def carry(x: Array) -> Carried:
-    """`x` with the copy that carries its derivative."""
-    return Carried(x, x.astype(accumulator(x.dtype)))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def split_moments(carried: Carried, where: Array | None, reduction: Reduction) -> SplitMoments:
-    """The moments of an array along axes; differentiable."""
-    x = carried.x
-    mean, residual, var = MOMENTS(reduction._asdict(), x=x, where=where)
-    number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
-    scale = _range_scale(var)
-    return SplitMoments(number, mean, residual, var * (scale * scale), scale)
-
-
-def _range_scale(var: Array) -> Array:
-    """A power of two that brings a variance above 1 near 1, and 1 for any other."""
-    regular = jnp.where(jnp.isfinite(var), jnp.maximum(var, jnp.ones_like(var)), jnp.ones_like(var))
-    _, exponent = jnp.frexp(regular)
-    return jnp.ldexp(jnp.ones_like(var), -(exponent // 2))
-
-
-@split_moments.defjvp
-def _split_moments_derivative(
-    reduction: Reduction, primals: Any, tangents: Any
-) -> tuple[SplitMoments, SplitMoments]:
-    (carried, where), (tangent, _) = primals, tangents
-    moments = split_moments(carried, where, reduction)
-    # Scaled before the sums: with a spread of 1e18 the cotangent of the variance is below the
-    # smallest float32, that of the scaled variance is not.
-    scale = lax.stop_gradient(moments.scale)
-    sums = CENTRED_SUMS(
-        reduction._asdict(),
-        t=tangent.wide * scale,
-        x=carried.x,
-        mean=moments.mean,
-        residual=moments.residual,
-        where=where,
-    )
-    number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
-    of_mean, of_product = (along / number for along in sums)
-    return moments, SplitMoments(
-        count=jnp.zeros_like(moments.count),
-        mean=of_mean / scale,
-        residual=jnp.zeros_like(moments.residual),
-        scaled=2 * (of_product * scale),
-        scale=jnp.zeros_like(scale),
-    )
 
 
 def pooled_moments(

@@ -38,9 +38,9 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.operation import Operation
-from .moments import carry, centre, split_moments
 from .reciprocal_root import quotient, reciprocal_root
 from .reductions import Number, Reduction, accumulator, average, count, masked, mean_square
+from .slice_moments import carry, centre, split_moments
 from .summation import total
 
 Array = jax.Array
