@@ -45,8 +45,8 @@ def affine(
     if scale is not None:
         y = y * scale
     if bias is not None:
-        y = masked(y + bias, where)
-    return y
+        y = y + bias
+    return masked(y, where)
 
 
 def _affine_tangent(

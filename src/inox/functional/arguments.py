@@ -50,12 +50,15 @@ def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
             axes = tuple(operator.index(item) for item in axis)  # type: ignore[union-attr]
         except TypeError:
             raise TypeError(
-                f"{name} must be an integer or a sequence of integers; found {axis!r}."
+                f"{name} must be an integer or a sequence of integers; found {axis!r}. Write "
+                f"{name}=-1 for the last axis."
             ) from None
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name} must not repeat an axis; found {axis!r}. List each axis once.")
     if not axes:
-        raise ValueError(f"{name} must list at least one axis; found {axis!r}.")
+        raise ValueError(
+            f"{name} must list at least one axis; found {axis!r}. Use -1 for the last."
+        )
     return axes
 
 
@@ -63,11 +66,15 @@ def negative_axes(axis: int | Sequence[int], shape: Sequence[int], name: str = "
     """`axis` as a sorted tuple of axes counted from the end, checked against `shape`."""
     rank = len(shape)
     axes = static_axes(axis, name)
+    if rank == 0:
+        raise ValueError(
+            f"{name} {axis!r} is out of range for x of shape (), a scalar. Give x an axis: x[None]."
+        )
     for item in axes:
         if not -rank <= item < rank:
             raise ValueError(
                 f"{name} {item} is out of range for x of shape {tuple(shape)}, which has {rank} "
-                f"axes. Use values from {-rank} to {rank - 1}."
+                f"axes. Use values from {-rank} to {rank - 1}; it names an axis, not its size."
             )
     negative = tuple(sorted(item if item < 0 else item - rank for item in axes))
     if len(set(negative)) != len(negative):
@@ -87,8 +94,13 @@ def _aligned_shape(shape: tuple[int, ...], x: Array, name: str, hint: str) -> tu
     return aligned
 
 
-def affine_operand(value: ArrayLike | None, x: Array, name: str, dtype: Any) -> Array | None:
-    """A scale or bias with the rank of `x`, in the dtype of the statistics."""
+def affine_operand(
+    value: ArrayLike | None, x: Array, name: str, dtype: Any, mask: Array | None
+) -> Array | None:
+    """A scale or bias with the rank of `x`, in the dtype of the statistics.
+
+    What it holds for masked elements alone is 0, as it may have been computed from padding.
+    """
     if value is None:
         return None
     array = floating(value, name)
@@ -99,14 +111,21 @@ def affine_operand(value: ArrayLike | None, x: Array, name: str, dtype: Any) -> 
         "It broadcasts from the right: give it the trailing shape of x, with 1 where it does not "
         "vary (per sample: scale[:, None]).",
     )
-    return jnp.reshape(array, aligned).astype(dtype)
+    array = jnp.reshape(array, aligned).astype(dtype)
+    if mask is None:
+        return array
+    shared = tuple(axis for axis, length in enumerate(aligned) if length == 1)
+    return jnp.where(jnp.any(mask, shared, keepdims=True), array, jnp.zeros_like(array))
 
 
 def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
     """A mask with the rank of `x`."""
     if where is None:
         return None
-    array = jnp.asarray(where)
+    try:
+        array = jnp.asarray(where)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"where must be a boolean array; found {where!r}. ({error})") from None
     if array.dtype != jnp.bool_:
         raise TypeError(
             f"where must be boolean; found dtype {array.dtype}. Convert it, for example with "
@@ -138,6 +157,11 @@ def check_unit_interval(value: Any, name: str) -> None:
 def check_epsilon(value: Any) -> None:
     """Raises where a concrete epsilon is negative or not a number."""
     _check_scalar(value, "epsilon")
+    if isinstance(value, int) and value >= 1:
+        raise ValueError(
+            f"epsilon must be a small number such as 1e-05; found {value}. If it is meant as a "
+            "number of channels or features: no layer but BatchNorm takes one."
+        )
     if not isinstance(value, Tracer) and not bool(np.all(np.asarray(value) >= 0)):
         raise ValueError(
             f"epsilon must not be negative; found {value}. It is added to the variance: use a "
@@ -173,10 +197,14 @@ def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
     if axis_name is None:
         return ()
     names = tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
+    if len(set(map(repr, names))) != len(names):
+        raise ValueError(f"axis_name must not repeat a name; found {names}. Give each name once.")
     for name in names:
         try:
+            if not isinstance(name, str) and isinstance(name, int):
+                raise NameError
             lax.axis_size(name)  # type: ignore[arg-type]
-        except NameError:
+        except (NameError, TypeError):
             bound = ", ".join(map(repr, bound_axis_names())) or "none"
             raise ValueError(
                 f"axis_name {name!r} is not bound; bound here: {bound}. Call inside "

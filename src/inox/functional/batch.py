@@ -51,7 +51,8 @@ def batch_norm(
         x: The input, with shape :math:`(N, *, C)`.
         scale: The scale :math:`\gamma`, broadcast against `x` from the right.
         bias: The bias :math:`\beta`, broadcast against `x` from the right.
-        statistics: Mean and variance to use instead of the batch's, with shape :math:`(C)` each.
+        statistics: A pair of mean and variance, with shape :math:`(C)` each, or moments, to use
+            instead of the batch's.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
             is 0 elsewhere.
@@ -86,9 +87,9 @@ def batch_norm(
             "a single sample add an axis: x[None]."
         )
     dtype = accumulator(x.dtype)
-    gamma = affine_operand(scale, x, "scale", dtype)
-    beta = affine_operand(bias, x, "bias", dtype)
     mask = mask_operand(where, x)
+    gamma = affine_operand(scale, x, "scale", dtype, mask)
+    beta = affine_operand(bias, x, "bias", dtype, mask)
     constant = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))
@@ -103,13 +104,29 @@ def batch_norm(
     else:
         mean, scaled = (
             _channel_statistic(value, x, name, dtype)
-            for value, name in zip(statistics, ("mean", "var"), strict=True)
+            for value, name in zip(_mean_and_var(statistics), ("mean", "var"), strict=True)
         )
-        residual, power = jnp.zeros_like(mean), jnp.ones_like(mean)
-        moments = SplitMoments(residual, mean, residual, scaled, power)
-    rstd = reciprocal_root(scaled + constant * (power * power)) * power
+        zero, power = jnp.zeros_like(mean), jnp.ones_like(mean)
+        residual = zero
+        moments = SplitMoments(zero, mean, residual, scaled, power)
+    denominator = scaled + constant * (power * power)
+    if mask is not None and statistics is None:  # a channel of which nothing takes part, epsilon 0
+        denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
+    rstd = reciprocal_root(denominator) * power
     y = affine(implementation, carried, mean, residual, rstd, gamma, beta, mask)
     return y.astype(x.dtype), public_moments(moments, axes)
+
+
+def _mean_and_var(statistics: Any) -> tuple[Any, Any]:
+    """Mean and variance of a pair, or of Moments."""
+    if isinstance(statistics, Moments):
+        return statistics.mean, statistics.var
+    if not isinstance(statistics, (tuple, list)) or len(statistics) != 2:
+        raise TypeError(
+            f"statistics must be a pair (mean, var); found {type(statistics).__name__}. Pass "
+            "state[layer.stats], or statistics=(mean, var)."
+        )
+    return statistics[0], statistics[1]
 
 
 def _channel_statistic(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:

@@ -86,6 +86,8 @@ def _standardize(
         deviation = masked(x.astype(number.dtype), where)
         var = mean_square(deviation, axes, number)
     denominator = var + epsilon
+    if where is not None:  # a slice of which nothing takes part, with epsilon 0
+        denominator = jnp.where(number > 0, denominator, jnp.ones_like(denominator))
     return _Standard(deviation, reciprocal_root(denominator), denominator, number)
 
 
@@ -123,8 +125,8 @@ def _normalize(
     if scale is not None:
         y = y * scale
     if bias is not None:
-        y = masked(y + bias, where)
-    return (y.astype(x.dtype),)
+        y = y + bias
+    return (masked(y, where).astype(x.dtype),)
 
 
 NORMALIZE = Operation("normalize", ("x", "epsilon", "scale", "bias", "where"), _normalize)

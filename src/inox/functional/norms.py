@@ -35,13 +35,14 @@ def _row_norm(
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     dtype = accumulator(x.dtype)
+    mask = mask_operand(where, x)
     return normalize(
         Configuration(axes, centred, implementation),
         x,
         epsilon_operand(epsilon, x, dtype),
-        affine_operand(scale, x, "scale", dtype),
-        affine_operand(bias, x, "bias", dtype),
-        mask_operand(where, x),
+        affine_operand(scale, x, "scale", dtype, mask),
+        affine_operand(bias, x, "bias", dtype, mask),
+        mask,
     )
 
 
@@ -229,9 +230,9 @@ def group_norm(
         )
     groups = group_count(groups, x.shape[-1], x.shape)
     dtype = accumulator(x.dtype)
-    scale = affine_operand(scale, x, "scale", dtype)
-    bias = affine_operand(bias, x, "bias", dtype)
     mask = mask_operand(where, x)
+    scale = affine_operand(scale, x, "scale", dtype, mask)
+    bias = affine_operand(bias, x, "bias", dtype, mask)
 
     def split(array: Array | None) -> Array | None:
         """(..., C) as (..., G, C / G)."""

@@ -6,7 +6,8 @@ runs on both. What is used, and why there is no documented way:
 - `Primitive`, `ad`, `batching`, `mlir`: a new primitive with its own transposition, batching and
   lowering per platform. `jax.custom_jvp` and friends have no custom transposition that can be
   batched.
-- `varying_axes`: over which mapped axes of a `shard_map` a value varies.
+- `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
+  which there are; `vary_over`, `align_varying_axes` and `gather` mark and gather accordingly.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
 """
 

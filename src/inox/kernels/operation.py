@@ -82,8 +82,17 @@ class Operation:
 
 operation_p = Primitive("inox_operation")
 operation_p.multiple_results = True
-# Called outside of any transformation, an operation is compiled once for its shapes and settings.
-operation_p.def_impl(jax.jit(operation_p.bind, static_argnames=("operation", "names", "static")))
+_compiled = jax.jit(operation_p.bind, static_argnames=("operation", "names", "static"))
+
+
+@operation_p.def_impl
+def _evaluate(*arrays: Array, **parameters: Any) -> Any:
+    """Outside of any transformation: compiled once for its shapes and settings.
+
+    As JAX's own primitives, also where `jax.disable_jit` is on.
+    """
+    with jax.disable_jit(False):
+        return _compiled(*arrays, **parameters)
 
 
 @functools.lru_cache(maxsize=4096)

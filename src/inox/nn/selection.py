@@ -50,12 +50,18 @@ def freeze(tree: Tree) -> Tree:
         >>> layer.training
         False
     """
-    copy = jax.tree.map(lambda leaf: leaf, tree)
-    for module in modules(copy):
-        if isinstance(module, BatchNorm):
-            module.frozen = True
-            module.training = False
-    return copy
+    copies: dict[int, BatchNorm] = {}  # a layer that stands in the tree twice stays one layer
+
+    def frozen(node: Any) -> Any:
+        if not isinstance(node, BatchNorm):
+            return node
+        if id(node) not in copies:
+            copy = jax.tree.map(lambda leaf: leaf, node)
+            copy.frozen, copy.training = True, False
+            copies[id(node)] = copy
+        return copies[id(node)]
+
+    return jax.tree.map(frozen, tree, is_leaf=lambda node: isinstance(node, BatchNorm))
 
 
 def is_norm_parameter(tree: Tree) -> Tree:

@@ -72,7 +72,8 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
     """Takes the state entries out of a tree.
 
     The tree is not changed: a copy is returned in which each entry is replaced by its key. An
-    entry that stands in the tree twice, as one object, stays one entry.
+    entry that stands in the tree twice, as one object, stays one entry. The arrays are shared with
+    the tree that was given: build the model again if you donate the state to a compiled function.
 
     Args:
         tree: Any PyTree that holds layers: a module, an Equinox module, a list, a dict.

@@ -51,6 +51,8 @@ def static_number(value: Any) -> Any:
 
 def as_parameter(value: ArrayLike | Parameter | None, name: str) -> Parameter | None:
     """`value` as a parameter of floating-point numbers."""
+    if isinstance(value, Parameter):
+        floating(value.value, name)
     if value is None or isinstance(value, Parameter):
         return value
     return Parameter(floating(value, name))

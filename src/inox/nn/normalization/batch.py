@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...functional.arguments import (
     ArrayLike,
@@ -101,6 +102,11 @@ class BatchNorm(NormalizationLayer):
     ) -> None:
         channels = positive_integer(channels, "channels")
         check_unit_interval(momentum, "momentum")
+        if np.shape(momentum) not in ((), (channels,)):
+            raise ValueError(
+                f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
+                f"shape {np.shape(momentum)}. Map over several with jax.vmap."
+            )
         super().__init__(epsilon, scale, bias)
         self.channels = channels
         self.momentum = static_number(momentum)
@@ -110,7 +116,7 @@ class BatchNorm(NormalizationLayer):
         self.training = True
         self.frozen = False
         self.stats = StateEntry(Statistics(jnp.zeros(channels), jnp.ones(channels)))
-        self.batches = StateEntry(jnp.zeros(channels, jnp.int32)) if warmup else None
+        self.batches = StateEntry(jnp.zeros(channels)) if warmup else None
 
     def __call__(
         self, x: ArrayLike, state: Mapping[str, Any], *, where: ArrayLike | None = None
@@ -133,7 +139,7 @@ class BatchNorm(NormalizationLayer):
         """
         x = floating(x)
         self._check_input(x)
-        running: Statistics = _entry(state, self.stats, "stats", self.channels)
+        running = _statistics(_entry(state, self.stats, "stats"), self.stats, self.channels)
         options: dict[str, Any] = {"epsilon": self.epsilon, "where": where}
         scale, bias = value_of(self.scale), value_of(self.bias)
         if not self.training:
@@ -141,7 +147,7 @@ class BatchNorm(NormalizationLayer):
             return y, dict(state)
         batches = None
         if self.batches is not None:
-            batches = _entry(state, self.batches, "batches", self.channels)
+            batches = _entry(state, self.batches, "batches")
         y, moments = batch_norm(x, scale, bias, axis_name=self.axis_name, **options)
         return y, update_state(state, self._mutation(running, batches, moments))
 
@@ -152,15 +158,12 @@ class BatchNorm(NormalizationLayer):
         momentum = self.momentum
         changed: dict[Any, Any] = {}
         if batches is not None:
-            count = batches.astype(running.mean.dtype)
-            equal = count / (count + jnp.ones_like(count))
+            equal = batches / (batches + jnp.ones_like(batches))
             momentum = jnp.minimum(jnp.asarray(momentum, equal.dtype), equal)
-        new = updated(running, moments, momentum, self.skip_nonfinite)
-        changed[self.stats] = new
+        changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
         if batches is not None:
-            # Where the counter ends does not matter: the momentum has long been reached.
-            counted = (moments.count > 0) & (batches < 2**30)
-            changed[self.batches] = jnp.where(counted, batches + 1, batches)
+            # float32 stops counting at 2**24, where the momentum has long been reached.
+            changed[self.batches] = batches + seen.astype(batches.dtype)
         return changed
 
     def _check_input(self, x: Array) -> None:
@@ -181,7 +184,7 @@ class BatchNorm(NormalizationLayer):
         self.training = mode and not self.frozen
 
 
-def _entry(state: Any, key: Any, name: str, channels: int) -> Any:
+def _entry(state: Any, key: Any, name: str) -> Any:
     """`state[key]`, or an error that tells what to do."""
     if isinstance(key, StateEntry):
         raise ValueError(
@@ -199,11 +202,19 @@ def _entry(state: Any, key: Any, name: str, channels: int) -> Any:
             "Pass the state that model, state = inox.nn.export_state(model) returned with this "
             "model, or the newest one that a call returned."
         )
-    found = [jnp.shape(leaf) for leaf in jax.tree.leaves(state[key])]
-    if any(shape != (channels,) for shape in found):
+    return state[key]
+
+
+def _statistics(entry: Any, key: Any, channels: int) -> Statistics:
+    """The running statistics, also where a checkpoint has made a dict or a list of them."""
+    if isinstance(entry, Mapping) and set(entry) == {"mean", "var"}:
+        entry = Statistics(entry["mean"], entry["var"])
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(entry)]
+    if not isinstance(entry, (tuple, list)) or shapes != [(channels,)] * 2:
         raise ValueError(
-            f"state[{str(key)!r}] must hold arrays of shape ({channels},), one value a channel; "
-            f"found {found}. It may be the state of another model: export with a prefix, "
+            f"state[{str(key)!r}] must be Statistics(mean, var), arrays of shape ({channels},), "
+            f"one value a channel; found {type(entry).__name__} with arrays of shapes {shapes}. It "
+            "may be the state of another model: export with a prefix, "
             "inox.nn.export_state(model, prefix='first'), to keep two apart."
         )
-    return state[key]
+    return Statistics(*map(jnp.asarray, entry))

@@ -39,7 +39,9 @@ def move(old: Array, new: Array, momentum: float | Array) -> Array:
     one = jnp.ones_like(alpha)
     near_old = old + (one - alpha) * (new - old)
     near_new = new + alpha * (old - new)
-    return jnp.where(alpha < jnp.asarray(0.5, alpha.dtype), near_new, near_old)
+    moved = jnp.where(alpha < jnp.asarray(0.5, alpha.dtype), near_new, near_old)
+    # At the ends also where the other value is not finite, as 0 times it would not be 0.
+    return jnp.where(alpha == one, old, jnp.where(alpha == jnp.zeros_like(one), new, moved))
 
 
 def updated(
@@ -47,8 +49,8 @@ def updated(
     batch: Moments,
     momentum: float | Array,
     skip_nonfinite: bool,
-) -> Statistics:
-    """The running statistics after a batch.
+) -> tuple[Statistics, Array]:
+    """The running statistics after a batch, and which channels it has changed.
 
     A channel of which the batch holds nothing (count 0) stays as it was, and so does, with
     `skip_nonfinite`, one whose mean or variance is not finite. No gradient flows into the state.
@@ -61,4 +63,4 @@ def updated(
     def step(old: Array, new: Array) -> Array:
         return jnp.where(seen, move(old, new.astype(old.dtype), momentum), old)
 
-    return Statistics(step(running.mean, batch.mean), step(running.var, batch.var))
+    return Statistics(step(running.mean, batch.mean), step(running.var, batch.var)), seen
