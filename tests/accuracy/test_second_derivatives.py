@@ -46,30 +46,17 @@ def problem(name, std, rng):
     return gradient, x, direction, exact, ulp(np.maximum(np.abs(exact), size), np.float32)
 
 
-def cases(*missed):
-    """Every layer at every spread; those that miss the bound today must go on missing it.
-
-    There the second derivative goes through rstd cubed after all, because JAX differentiates the
-    division by the variance. Strict: a cure shows as a failure, and the case leaves the list.
-    """
-    cure = "rstd cubed occurs in the second derivative and leaves the range of float32"
-    return pytest.mark.parametrize(
-        ("name", "std"),
-        [
-            pytest.param(
-                name,
-                std,
-                marks=[pytest.mark.xfail(strict=True, reason=cure)]
-                if (name, std) in missed
-                else [],
-            )
-            for name in ("layer, rows", "rms, rows", "batch, table")
-            for std in (1.0, 1e14, 1e-14)
-        ],
-    )
+EVERY_LAYER_AND_SPREAD = pytest.mark.parametrize(
+    ("name", "std"),
+    [
+        (name, std)
+        for name in ("layer, rows", "rms, rows", "batch, table")
+        for std in (1.0, 1e14, 1e-14)
+    ],
+)
 
 
-@cases(("layer, rows", 1e14))
+@EVERY_LAYER_AND_SPREAD
 def test_forward_over_reverse(problem, name, std):
     """The derivative of the gradient along a direction."""
     gradient, x, direction, exact, unit = problem
@@ -77,13 +64,7 @@ def test_forward_over_reverse(problem, name, std):
     assert worst(product, exact, unit) <= BOUND
 
 
-@cases(
-    ("layer, rows", 1e14),
-    ("layer, rows", 1e-14),
-    ("rms, rows", 1e14),
-    ("rms, rows", 1e-14),
-    ("batch, table", 1e-14),
-)
+@EVERY_LAYER_AND_SPREAD
 def test_reverse_over_reverse(problem, name, std):
     """The gradient of the gradient's product with a direction: the Hessian is symmetric.
 

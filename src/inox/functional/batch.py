@@ -96,7 +96,7 @@ def batch_norm(
     carried = carry(x)
     if statistics is None:
         reduction = Reduction(axes, implementation)
-        moments = pooled_moments(carried, mask, reduction, names)
+        moments = pooled_moments(carried, mask, constant, reduction, names)
         # Marked as varying together, so that the backward pass sums their gradients over the
         # devices in one collective.
         parts = jnp.stack(moments[1:])
@@ -109,7 +109,7 @@ def batch_norm(
         zero, power = jnp.zeros_like(mean), jnp.ones_like(mean)
         residual = zero
         moments = SplitMoments(zero, mean, residual, scaled, power)
-    denominator = scaled + constant * (power * power)
+    denominator = scaled + (constant * power) * power
     if mask is not None and statistics is None:  # a channel of which nothing takes part, epsilon 0
         denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
     rstd = reciprocal_root(denominator) * power

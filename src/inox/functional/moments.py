@@ -23,7 +23,7 @@ from ..kernels.implementation import check_implementation
 from ..kernels.jax_internals import gather
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
 from .reductions import Reduction, masked
-from .slice_moments import Carried, SplitMoments, carry, split_moments
+from .slice_moments import Carried, SplitMoments, carry, range_scale, split_moments
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -48,14 +48,18 @@ class Moments(NamedTuple):
 
 
 def pooled_moments(
-    carried: Carried, where: Array | None, reduction: Reduction, names: tuple[Hashable, ...]
+    carried: Carried,
+    where: Array | None,
+    epsilon: Array | None,
+    reduction: Reduction,
+    names: tuple[Hashable, ...],
 ) -> SplitMoments:
     """The moments of an array, pooled over the mapped axes `names` by one collective.
 
     The collective stands outside of the functions with a derivative of their own: their rules may
     be traced after the mapped axes have been resolved.
     """
-    moments = split_moments(carried, where, reduction)
+    moments = split_moments(carried, where, epsilon, reduction)
     if not names:
         return moments
     return _pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
@@ -73,8 +77,11 @@ def _pool(number: Array, mean: Array, residual: Array, scaled: Array, scale: Arr
     pooled_mean = shift + jnp.sum(weight * offset, 0)
     offset = masked((mean - pooled_mean[None]) + residual, present)
     pooled_residual = jnp.sum(weight * offset, 0)
-    common = lax.stop_gradient(jnp.min(scale, 0))
-    between = (offset - pooled_residual[None]) * common[None]
+    offset = offset - pooled_residual[None]
+    # A scale for what is in the parts and what is between them: the square of neither overflows.
+    farthest = jnp.max(jnp.abs(masked(offset, present)), 0)
+    common = lax.stop_gradient(jnp.minimum(jnp.min(scale, 0), range_scale(farthest, root=True)))
+    between = offset * common[None]
     within = scaled * lax.square(common[None] / scale)
     pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), present), 0)
     return SplitMoments(together, pooled_mean, pooled_residual, pooled_scaled, common)
@@ -125,7 +132,7 @@ def moments(
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
     names = bound_names(axis_name)
-    pooled = pooled_moments(carry(x), mask, Reduction(axes, implementation), names)
+    pooled = pooled_moments(carry(x), mask, None, Reduction(axes, implementation), names)
     return public_moments(pooled, () if keepdims else axes)
 
 

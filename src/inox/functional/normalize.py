@@ -39,7 +39,7 @@ import jax.numpy as jnp
 
 from ..kernels.operation import Operation
 from .reciprocal_root import quotient, reciprocal_root
-from .reductions import Number, Reduction, accumulator, average, count, masked, mean_square
+from .reductions import Number, Reduction, accumulator, average, count, masked
 from .slice_moments import carry, centre, split_moments
 from .summation import total
 
@@ -64,7 +64,8 @@ class Configuration(NamedTuple):
 class _Standard(NamedTuple):
     deviation: Array  # x - m
     rstd: Array
-    denominator: Array  # v + epsilon
+    denominator: Array  # (v + epsilon) scale^2
+    scale: Array  # of slice_moments.SplitMoments: a power of two near rstd
     count: Number  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
 
 
@@ -78,17 +79,13 @@ def _standardize(
 ) -> _Standard:
     """The centred x and its reciprocal standard deviation."""
     number = count(x.shape, axes, where, accumulator(x.dtype))
-    if centred:
-        moments = split_moments(carry(x), where, Reduction(axes, implementation))
-        deviation = centre(x, moments.mean, moments.residual, where)
-        var = moments.var
-    else:
-        deviation = masked(x.astype(number.dtype), where)
-        var = mean_square(deviation, axes, number)
-    denominator = var + epsilon
+    moments = split_moments(carry(x), where, epsilon, Reduction(axes, implementation, centred))
+    deviation = centre(x, moments.mean, moments.residual, where)
+    denominator = moments.denominator(epsilon)
     if where is not None:  # a slice of which nothing takes part, with epsilon 0
         denominator = jnp.where(number > 0, denominator, jnp.ones_like(denominator))
-    return _Standard(deviation, reciprocal_root(denominator), denominator, number)
+    rstd = reciprocal_root(denominator) * moments.scale
+    return _Standard(deviation, rstd, denominator, moments.scale, number)
 
 
 def _xhat(standard: _Standard, where: Array | None) -> Array:
@@ -99,8 +96,8 @@ def _project(
     t: Array, standard: _Standard, where: Array | None, axes: Axes, centred: bool
 ) -> Array:
     """The self-adjoint map P of the derivation above, times r."""
-    deviation, rstd, denominator, number = standard
-    along = quotient(average(t * deviation, axes, number), denominator)
+    deviation, rstd, denominator, scale, number = standard
+    along = quotient(average(t * deviation, axes, number) * scale, denominator) * scale
     if centred:
         t = t - average(t, axes, number)
     return masked(rstd * (t - deviation * along), where)

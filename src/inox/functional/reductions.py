@@ -26,10 +26,12 @@ class Reduction(NamedTuple):
     Args:
         axes: The axes, counted from the end.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        centred: Whether the variance is about the mean, or (RMS norm) about 0.
     """
 
     axes: Axes
     implementation: str | None = None
+    centred: bool = True
 
 
 def accumulator(dtype: np.dtype) -> np.dtype:

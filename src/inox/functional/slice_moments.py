@@ -17,8 +17,8 @@ not wait for each other, and over columns that is 1.3 times faster. :math:`\delt
 in the last place of :math:`m`, so nothing cancels but in slices that are nearly constant; in
 short ones that costs up to 5.3 ulp, in long ones nothing measurable.
 
-**Constants and extremes.** Means are true divisions: the count is hidden from the compiler, which
-would multiply by its reciprocal. Then a slice of n copies of c has deviation exactly 0: x - m is a
+**Constants and extremes.** Means are true divisions, hidden from the compiler, which would multiply
+by the reciprocal of the count. Then a slice of n copies of c has deviation exactly 0: x - m is a
 few units in the last place of c, k of them, n k is a number of few bits, and (n k) / n is exact.
 Squares of numbers up to 1e18 would overflow a sum of a million: they are scaled by a power of two
 before they are squared, :func:`.reductions.mean_square`.
@@ -26,6 +26,13 @@ before they are squared, :func:`.reductions.mean_square`.
 **The derivative.** :math:`\dot m = \langle \dot x \rangle`, :math:`\dot \delta = 0` (it is a
 rounding error) and :math:`\dot v = 2 \langle (x - m - \delta) \dot x \rangle`: two sums,
 :data:`CENTRED_SUMS`, linear in :math:`\dot x`, whose transpose is elementwise.
+
+The variance goes as the square of the spread, its cotangent as the inverse square: with a spread
+of 1e18, or 1e-18, one of them is not a float32. So what is handed on is :math:`s^2 v`, with a
+power of two :math:`s` near :math:`(v + \epsilon)^{-1/2}`, which is a constant to the derivative;
+everything that goes with the variance is scaled before it is multiplied.
+
+RMS norm has the same without the mean: :math:`m = \delta = 0`, :math:`v = \langle x^2 \rangle`.
 """
 
 import functools
@@ -52,7 +59,7 @@ class SplitMoments(NamedTuple):
         mean: The mean, rounded.
         residual: What the rounding left of it: the mean is `mean + residual`.
         scaled: The variance times the square of `scale`.
-        scale: A power of two, at most 1, that keeps the variance and its cotangent in range.
+        scale: A power of two that keeps the variance and its cotangent in range.
     """
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
@@ -64,7 +71,11 @@ class SplitMoments(NamedTuple):
     @property
     def var(self) -> Array:
         """The variance."""
-        return self.scaled / (self.scale * self.scale)
+        return (self.scaled / self.scale) / self.scale  # the square may leave the range of numbers
+
+    def denominator(self, epsilon: Array) -> Array:
+        """The variance and `epsilon` times the square of `scale`."""
+        return self.scaled + (epsilon * self.scale) * self.scale
 
 
 def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array:
@@ -77,10 +88,18 @@ LONG = 4096
 
 
 def _moments(
-    *, x: Array, where: Array | None = None, axes: Axes, implementation: str | None
+    *,
+    x: Array,
+    where: Array | None = None,
+    axes: Axes,
+    implementation: str | None,
+    centred: bool,
 ) -> tuple[Array, ...]:
     x = masked(x.astype(accumulator(x.dtype)), where)
     number = count(x.shape, axes, where, x.dtype)
+    if not centred:
+        square = mean_square(x, axes, number)
+        return jnp.zeros_like(square), jnp.zeros_like(square), square
     mean = average(x, axes, number)
     deviation = masked(x - mean, where)
     residual = average(deviation, axes, number)
@@ -102,6 +121,7 @@ def _centred_sums(
     where: Array | None = None,
     axes: Axes,
     implementation: str | None,
+    centred: bool,
 ) -> tuple[Array, Array]:
     t = masked(t.astype(mean.dtype), where)
     return total(t, axes), total(t * centre(x, mean, residual, where), axes)
@@ -117,6 +137,7 @@ def _centred_sums_transpose(
     where: Array | None = None,
     axes: Axes,
     implementation: str | None,
+    centred: bool,
 ) -> dict[str, Array]:
     """Each t enters the sums with the weights 1 and x - mean."""
     of_sum, of_product = cotangents
@@ -158,29 +179,39 @@ def carry(x: Array) -> Carried:
     return Carried(x, x.astype(accumulator(x.dtype)))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def split_moments(carried: Carried, where: Array | None, reduction: Reduction) -> SplitMoments:
-    """The moments of an array along axes; differentiable."""
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def split_moments(
+    carried: Carried, where: Array | None, epsilon: Array | None, reduction: Reduction
+) -> SplitMoments:
+    """The moments of an array along axes; differentiable.
+
+    `epsilon` is what will be added to the variance, for the choice of the scale alone. Without it
+    the scale is at most 1.
+    """
     x = carried.x
     mean, residual, var = MOMENTS(reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
-    scale = _range_scale(var)
-    return SplitMoments(number, mean, residual, var * (scale * scale), scale)
+    square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
+    scale = range_scale(square, root=False)
+    return SplitMoments(number, mean, residual, (var * scale) * scale, scale)
 
 
-def _range_scale(var: Array) -> Array:
-    """A power of two that brings a variance above 1 near 1, and 1 for any other."""
-    regular = jnp.where(jnp.isfinite(var), jnp.maximum(var, jnp.ones_like(var)), jnp.ones_like(var))
-    _, exponent = jnp.frexp(regular)
-    return jnp.ldexp(jnp.ones_like(var), -(exponent // 2))
+def range_scale(size: Array, *, root: bool) -> Array:
+    """A power of two that brings `size` near 1: itself, or its square if `size` is a variance.
+
+    1 where that can't be.
+    """
+    regular = jnp.isfinite(size) & (size > jnp.zeros_like(size))
+    _, exponent = jnp.frexp(jnp.where(regular, size, jnp.ones_like(size)))
+    return jnp.ldexp(jnp.ones_like(size), -exponent if root else -(exponent // 2))
 
 
 @split_moments.defjvp
 def _split_moments_derivative(
     reduction: Reduction, primals: Any, tangents: Any
 ) -> tuple[SplitMoments, SplitMoments]:
-    (carried, where), (tangent, _) = primals, tangents
-    moments = split_moments(carried, where, reduction)
+    (carried, where, epsilon), (tangent, _, _) = primals, tangents
+    moments = split_moments(carried, where, epsilon, reduction)
     # Scaled before the sums: with a spread of 1e18 the cotangent of the variance is below the
     # smallest float32, that of the scaled variance is not.
     scale = lax.stop_gradient(moments.scale)
@@ -194,10 +225,11 @@ def _split_moments_derivative(
     )
     number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
     of_mean, of_product = (along / number for along in sums)
+    zero = jnp.zeros_like(moments.mean)
     return moments, SplitMoments(
-        count=jnp.zeros_like(moments.count),
-        mean=of_mean / scale,
-        residual=jnp.zeros_like(moments.residual),
+        count=zero,
+        mean=of_mean / scale if reduction.centred else zero,
+        residual=zero,
         scaled=2 * (of_product * scale),
-        scale=jnp.zeros_like(scale),
+        scale=zero,
     )
