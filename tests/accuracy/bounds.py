@@ -48,13 +48,14 @@ def precision(dtype: str) -> str:
 
 # Where one element makes up most of a slice's variance, its rounding errors don't average out in
 # the sums, and in dx what belongs to it cancels. A bound of 0.51 is that of one rounding and stays.
-DOMINATED = 1.5
+DOMINATED = 3.0
+DOMINATED_RESULTS = ("y", "dx", "var")
 
 
 def bound(result: str, dtype: str, dominated: bool = False) -> float:
     """The largest error of a result that is allowed, in its unit, for a dtype of x."""
     limit = BOUNDS[result][2][precision(dtype)]
-    return limit * DOMINATED if dominated and result in ("dx", "var") and limit > 1 else limit
+    return limit * DOMINATED if dominated and result in DOMINATED_RESULTS and limit > 1 else limit
 
 
 def markdown() -> str:
@@ -69,6 +70,6 @@ def markdown() -> str:
     lines += [
         "",
         "Where one element makes up most of a slice's variance, its rounding errors don't average "
-        f"out: there the bounds of dx (float32, float64) and var are {DOMINATED:g} times these.",
+        f"out: there the bounds of y, dx (float32, float64) and var are {DOMINATED:g} times these.",
     ]
     return "\n".join(lines)

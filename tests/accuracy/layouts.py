@@ -120,6 +120,8 @@ LAYOUTS = {
 LONG = {
     layout.name: layout
     for layout in (
+        layer("layer, a thousand rows", (1000, 768), (-1,)),
+        batch("batch, thousands of samples", (4096, 64)),
         layer("layer, rows of a million", (1, 1_000_000), (-1,)),
         rms("rms, rows of a million", (1, 1_000_000), (-1,)),
         batch("batch, a million samples", (1_000_000, 1)),

@@ -225,11 +225,11 @@ def _split_moments_derivative(
     )
     number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
     of_mean, of_product = (along / number for along in sums)
-    zero = jnp.zeros_like(moments.mean)
+    of_mean = of_mean / scale if reduction.centred else jnp.zeros_like(of_mean)
     return moments, SplitMoments(
-        count=zero,
-        mean=of_mean / scale if reduction.centred else zero,
-        residual=zero,
+        count=jnp.zeros_like(moments.count),
+        mean=of_mean,
+        residual=jnp.zeros_like(moments.residual),
         scaled=2 * (of_product * scale),
-        scale=zero,
+        scale=jnp.zeros_like(scale),
     )
