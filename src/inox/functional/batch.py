@@ -25,9 +25,10 @@ from .arguments import (
     mask_operand,
 )
 from .moments import Moments, pooled_moments, public_moments
+from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root
 from .reductions import Reduction, accumulator
-from .slice_moments import SplitMoments, carry
+from .slice_moments import carry
 
 Array = jax.Array
 

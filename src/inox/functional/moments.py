@@ -17,13 +17,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..kernels.implementation import check_implementation
 from ..kernels.jax_internals import gather
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
-from .reductions import Reduction, masked
-from .slice_moments import Carried, SplitMoments, carry, range_scale, split_moments
+from .pooling import SplitMoments, pool
+from .reductions import Reduction
+from .slice_moments import Carried, carry, split_moments
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -62,29 +62,7 @@ def pooled_moments(
     moments = split_moments(carried, where, epsilon, reduction)
     if not names:
         return moments
-    return _pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
-
-
-def _pool(number: Array, mean: Array, residual: Array, scaled: Array, scale: Array) -> SplitMoments:
-    """Pools along the first axis."""
-    together = jnp.sum(number, 0)
-    weight = number / jnp.maximum(together, jnp.ones_like(together))[None]
-    # The shift is one of the means itself, so that nearly equal large means cancel exactly.
-    present = number > 0
-    shift = jnp.max(jnp.where(present, mean, jnp.full_like(mean, -jnp.inf)), 0)
-    shift = lax.stop_gradient(jnp.where(jnp.any(present, 0), shift, jnp.zeros_like(shift)))
-    offset = masked((mean - shift[None]) + residual, present)
-    pooled_mean = shift + jnp.sum(weight * offset, 0)
-    offset = masked((mean - pooled_mean[None]) + residual, present)
-    pooled_residual = jnp.sum(weight * offset, 0)
-    offset = offset - pooled_residual[None]
-    # A scale for what is in the parts and what is between them: the square of neither overflows.
-    farthest = jnp.max(jnp.abs(masked(offset, present)), 0)
-    common = lax.stop_gradient(jnp.minimum(jnp.min(scale, 0), range_scale(farthest, root=True)))
-    between = offset * common[None]
-    within = scaled * lax.square(common[None] / scale)
-    pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), present), 0)
-    return SplitMoments(together, pooled_mean, pooled_residual, pooled_scaled, common)
+    return pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
 
 
 def moments(
@@ -184,4 +162,4 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
             f"moments must have one shape; found {sorted(shapes)}. Reduce the same axes in each."
         )
     number, mean, var = (jnp.stack(leaves) for leaves in zip(*moments, strict=True))
-    return public_moments(_pool(number, mean, jnp.zeros_like(mean), var, jnp.ones_like(var)), ())
+    return public_moments(pool(number, mean, jnp.zeros_like(mean), var, jnp.ones_like(var)), ())

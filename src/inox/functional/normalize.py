@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..kernels.native.calls import cotangent_kernel, normalize_kernel
 from ..kernels.operation import Operation
 from .reciprocal_root import quotient, reciprocal_root
 from .reductions import Number, Reduction, accumulator, average, count, masked
@@ -126,7 +127,12 @@ def _normalize(
     return (masked(y, where).astype(x.dtype),)
 
 
-NORMALIZE = Operation("normalize", ("x", "epsilon", "scale", "bias", "where"), _normalize)
+NORMALIZE = Operation(
+    "normalize",
+    ("x", "epsilon", "scale", "bias", "where"),
+    _normalize,
+    kernel=normalize_kernel,
+)
 
 
 def _tangent(
@@ -254,6 +260,7 @@ COTANGENT = Operation(
     _cotangent,
     linear=("dy",),
     transpose=_cotangent_transpose,
+    kernel=cotangent_kernel,
 )
 
 

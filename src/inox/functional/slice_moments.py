@@ -43,39 +43,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.native.calls import centred_sums_kernel, moments_kernel
 from ..kernels.operation import Operation
+from .pooling import SplitMoments, pool_over_devices, range_scale
 from .reductions import Reduction, accumulator, average, count, masked, mean_square, size
 from .summation import total
 
 Array = jax.Array
 Axes = tuple[int, ...]
-
-
-class SplitMoments(NamedTuple):
-    """Moments as they are computed with; all dimensions kept.
-
-    Args:
-        count: The number of elements.
-        mean: The mean, rounded.
-        residual: What the rounding left of it: the mean is `mean + residual`.
-        scaled: The variance times the square of `scale`.
-        scale: A power of two that keeps the variance and its cotangent in range.
-    """
-
-    count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
-    mean: Array
-    residual: Array
-    scaled: Array
-    scale: Array
-
-    @property
-    def var(self) -> Array:
-        """The variance."""
-        return (self.scaled / self.scale) / self.scale  # the square may leave the range of numbers
-
-    def denominator(self, epsilon: Array) -> Array:
-        """The variance and `epsilon` times the square of `scale`."""
-        return self.scaled + (epsilon * self.scale) * self.scale
 
 
 def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array:
@@ -109,7 +84,12 @@ def _moments(
     return mean, residual, jnp.maximum(var, jnp.zeros_like(var))
 
 
-MOMENTS = Operation("moments", ("x", "where"), _moments)
+MOMENTS = Operation(
+    "moments",
+    ("x", "where"),
+    _moments,
+    kernel=functools.partial(moments_kernel, pool=pool_over_devices),
+)
 
 
 def _centred_sums(
@@ -155,6 +135,7 @@ CENTRED_SUMS = Operation(
     _centred_sums,
     linear=("t",),
     transpose=_centred_sums_transpose,
+    kernel=centred_sums_kernel,
 )
 
 
@@ -194,16 +175,6 @@ def split_moments(
     square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
     scale = range_scale(square, root=False)
     return SplitMoments(number, mean, residual, (var * scale) * scale, scale)
-
-
-def range_scale(size: Array, *, root: bool) -> Array:
-    """A power of two that brings `size` near 1: itself, or its square if `size` is a variance.
-
-    1 where that can't be.
-    """
-    regular = jnp.isfinite(size) & (size > jnp.zeros_like(size))
-    _, exponent = jnp.frexp(jnp.where(regular, size, jnp.ones_like(size)))
-    return jnp.ldexp(jnp.ones_like(size), -exponent if root else -(exponent // 2))
 
 
 @split_moments.defjvp

@@ -1,5 +1,7 @@
 """Which implementation carries an operation out: the one place that knows them all."""
 
+from .native.library import library
+
 IMPLEMENTATIONS = ("xla", "cpu")
 
 
@@ -13,7 +15,8 @@ def check_implementation(implementation: str | None) -> None:
             f"implementation must be None or one of {known}; found {implementation!r}. "
             "None picks the best one for the platform."
         )
-    raise ValueError(
-        f"implementation={implementation!r} asks for the {implementation.upper()} kernels, which "
-        "are not part of this build. Use implementation=None (the best there is) or 'xla'."
-    )
+    if not library().available:
+        raise ValueError(
+            f"implementation={implementation!r} asks for the CPU kernels, which are not in use: "
+            f"{library().reason}. Use implementation=None (the best there is) or 'xla'."
+        )

@@ -8,13 +8,21 @@ runs on both. What is used, and why there is no documented way:
   batched.
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
   which there are; `vary_over`, `align_varying_axes` and `gather` mark and gather accordingly.
+- `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
+- `require_devices`, `devices_of_lowering`, `is_export`, `is_split_in_type`: for how many devices,
+  and for what, a primitive is lowered.
+- `export_allows_kernels`: that exported programs may call our kernels. Their calls are versioned
+  (`native/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
 """
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 from jax import lax
+from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -24,8 +32,15 @@ __all__ = [
     "align_varying_axes",
     "batching",
     "bound_axis_names",
+    "custom_partitioning",
+    "devices_of_lowering",
+    "export_allows_kernels",
     "gather",
+    "is_export",
+    "is_split_in_type",
+    "mesh_axes",
     "mlir",
+    "require_devices",
     "vary_over",
 ]
 
@@ -94,3 +109,70 @@ def bound_axis_names() -> tuple[str, ...]:
         return tuple(map(str, get_axis_env().axis_names()))
     except (ImportError, AttributeError):  # an error message can do without
         return ()
+
+
+# ---- lowering
+
+
+def require_devices(primitive: Primitive) -> None:
+    """Declares that the lowering of a primitive asks for the devices, as that of JAX's own kernels.
+
+    `custom_partitioning` needs them. Without this it works on one device alone.
+    """
+    from jax._src import dispatch
+
+    dispatch.prim_requires_devices_during_lowering.add(primitive)
+
+
+def devices_of_lowering(context: Any) -> tuple[Any, ...] | None:
+    """The devices over which the arrays of a lowering may be split; None where that can't be told.
+
+    A single one, whichever, inside a `shard_map` over all axes of a mesh.
+    """
+    axes = context.module_context.axis_context
+    if hasattr(axes, "manual_axes"):
+        return (None,) if set(axes.manual_axes) == set(axes.mesh.axis_names) else None
+    if getattr(axes, "num_devices", None) == 1:
+        return (None,)
+    return getattr(axes, "device_assignment", None)
+
+
+def mesh_axes(sharding: Any, mesh: Any, rank: int) -> list[Any] | None:
+    """For each dimension the mesh axes it is split over; None where whole axes don't tell it.
+
+    XLA can split a dimension over a part of a mesh axis, after a reshape for example.
+    """
+    if mesh.empty:
+        return None
+    try:
+        from jax._src.sharding_impls import parse_flatten_op_sharding
+
+        hlo_sharding = sharding._to_xla_hlo_sharding(rank)
+        (spec,) = parse_flatten_op_sharding(hlo_sharding, mesh)
+    except (ImportError, AttributeError, ValueError, AssertionError):
+        return None
+    return [*spec, *[None] * rank][:rank]
+
+
+def is_split_in_type(avals: Iterable[Any]) -> bool:
+    """Whether a type says how its array is split over devices (meshes with explicit axes)."""
+    return any(entry is not None for aval in avals for entry in aval.sharding.spec)
+
+
+def is_export(context: Any) -> bool:
+    """Whether a program is lowered in order to be stored."""
+    return bool(context.module_context.lowering_parameters.for_export)
+
+
+@functools.cache
+def export_allows_kernels() -> bool:
+    """Declares the calls of our kernels stable to `jax.export`; False where it has no such list."""
+    from .native.library import TARGETS
+
+    try:
+        from jax._src.export import _export
+
+        _export._CUSTOM_CALL_TARGETS_GUARANTEED_STABLE.update(TARGETS.values())
+    except (ImportError, AttributeError):
+        return False
+    return True

@@ -14,7 +14,7 @@ An operation is either
   the derivative in the other operands is that of the reference.
 
 The reference is the meaning: abstract evaluation traces it, and every platform without a kernel
-lowers it.
+lowers it (:mod:`.lowering`).
 """
 
 import dataclasses
@@ -25,7 +25,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .jax_internals import Primitive, ad, align_varying_axes, batching, mlir
+from .jax_internals import Primitive, ad, align_varying_axes, batching, require_devices
+from .lowering import register_lowerings
+from .native.calls import Kernel
+from .native.library import library
 
 Array = jax.Array
 
@@ -42,6 +45,8 @@ class Operation:
         linear: The names of the operands in which the operation is linear.
         platforms: Other ways to compute the same on a platform, by its name; same signature as the
             reference.
+        kernel: `(operands by name, **static) -> native.calls.Kernel`, from shapes and dtypes to the
+            CPU kernel, or None where there is none for them.
         transpose: `(cotangents, wanted, **other operands, **static) -> dict`; `cotangents` holds
             an array or None (zero) for each result, `wanted` maps the name of each linear operand
             that takes a cotangent to its shape and dtype.
@@ -55,13 +60,17 @@ class Operation:
     platforms: Mapping[str, Callable[..., tuple[Array, ...]]] = dataclasses.field(
         default_factory=dict[str, Callable[..., tuple[Array, ...]]]
     )
+    kernel: Callable[..., Kernel | None] | None = None
 
     def __call__(self, static: Mapping[str, Any], **operands: Array | None) -> tuple[Array, ...]:
         """Applies the operation; operands that are None are left out."""
         names = tuple(name for name in self.operands if operands.get(name) is not None)
         arrays = align_varying_axes(tuple(operands[name] for name in names))
         settings = tuple(sorted(static.items()))
-        return tuple(operation_p.bind(*arrays, operation=self, names=names, static=settings))
+        primitive = operation_p
+        if self.kernel is not None and static.get("implementation") != "xla":
+            primitive = kernel_p if library().available else operation_p
+        return tuple(primitive.bind(*arrays, operation=self, names=names, static=settings))
 
     def run(
         self,
@@ -80,21 +89,6 @@ class Operation:
         return positional
 
 
-operation_p = Primitive("inox_operation")
-operation_p.multiple_results = True
-_compiled = jax.jit(operation_p.bind, static_argnames=("operation", "names", "static"))
-
-
-@operation_p.def_impl
-def _evaluate(*arrays: Array, **parameters: Any) -> Any:
-    """Outside of any transformation: compiled once for its shapes and settings.
-
-    As JAX's own primitives, also where `jax.disable_jit` is on.
-    """
-    with jax.disable_jit(False):
-        return _compiled(*arrays, **parameters)
-
-
 @functools.lru_cache(maxsize=4096)
 def _result_types(
     avals: tuple[Any, ...], operation: Operation, names: tuple[str, ...], static: Any
@@ -102,32 +96,11 @@ def _result_types(
     return tuple(jax.make_jaxpr(operation.run(names, static))(*avals).out_avals)
 
 
-@operation_p.def_abstract_eval
 def _abstract_evaluation(
     *avals: Any, operation: Operation, names: tuple[str, ...], static: Any
 ) -> tuple[Any, ...]:
     """Shapes, dtypes, shardings and varying axes: all from tracing the reference."""
     return _result_types(avals, operation, names, static)
-
-
-def _lower(
-    context: Any,
-    *arrays: Any,
-    operation: Operation,
-    names: tuple[str, ...],
-    static: Any,
-    platform: str | None = None,
-) -> Any:
-    # Where the type of an array says how it is split over devices, the reference stands: another
-    # way to compute might cut an array along an axis that is split.
-    if any(entry is not None for aval in context.avals_in for entry in aval.sharding.spec):
-        platform = None
-    lowering: Any = mlir.lower_fun(operation.run(names, static, platform), multiple_results=True)
-    return lowering(context, *arrays)
-
-
-mlir.register_lowering(operation_p, _lower)
-mlir.register_lowering(operation_p, functools.partial(_lower, platform="cpu"), platform="cpu")
 
 
 # ---- batching
@@ -150,9 +123,6 @@ def _batch(arrays: Any, dimensions: Any, *, operation: Operation, names: Any, st
         [result if result.shape[0] == size else jnp.squeeze(result, 0) for result in results],
         [0 if result.shape[0] == size else None for result in results],
     )
-
-
-batching.primitive_batchers[operation_p] = _batch
 
 
 # ---- differentiation of the linear operations
@@ -184,9 +154,6 @@ def _jvp(primals: Any, tangents: Any, *, operation: Operation, names: Any, stati
     if not parts:
         return results, [ad.Zero(jax.typeof(result).to_tangent_aval()) for result in results]
     return results, [functools.reduce(jnp.add, terms) for terms in zip(*parts, strict=True)]
-
-
-ad.primitive_jvps[operation_p] = _jvp
 
 
 def fit(x: Array, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -222,4 +189,33 @@ def _transpose(cotangents: Any, *arrays: Any, operation: Operation, names: Any, 
     ]
 
 
-ad.primitive_transposes[operation_p] = _transpose
+# ---- the primitive
+
+
+def _primitive(name: str) -> Primitive:
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    compiled = jax.jit(primitive.bind, static_argnames=("operation", "names", "static"))
+
+    @primitive.def_impl
+    def _evaluate(*arrays: Array, **parameters: Any) -> Any:
+        """Outside of any transformation: compiled once for its shapes and settings.
+
+        As JAX's own primitives, also where `jax.disable_jit` is on.
+        """
+        with jax.disable_jit(False):
+            return compiled(*arrays, **parameters)
+
+    primitive.def_abstract_eval(_abstract_evaluation)
+    batching.primitive_batchers[primitive] = _batch
+    ad.primitive_jvps[primitive] = _jvp
+    ad.primitive_transposes[primitive] = _transpose
+    register_lowerings(primitive)
+    return primitive
+
+
+operation_p = _primitive("inox_operation")
+# For operations that may turn out to be kernels. Those have to know the devices when they are
+# lowered, which JAX refuses for an abstract mesh: so it is a primitive of its own.
+kernel_p = _primitive("inox_kernel_operation")
+require_devices(kernel_p)

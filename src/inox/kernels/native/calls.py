@@ -1,0 +1,229 @@
+"""For each operation its kernel: the call of the library, or None where it has none for a case."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .library import TARGETS
+from .views import View, view
+
+Array = jax.Array
+Axes = tuple[int, ...]
+# Over which mesh axes each axis (counted from the end) of the arrays is split.
+Split = Mapping[int, tuple[str, ...]]
+
+
+class Kernel(NamedTuple):
+    """A way to carry an operation out on one device, and on the parts that several hold.
+
+    Args:
+        run: `(**operands) -> tuple of arrays`.
+        whole: Axes, counted from the end, along which a device must hold all of the arrays.
+        combine: `(results, split) -> results`: what the devices have to exchange.
+    """
+
+    run: Callable[..., tuple[Array, ...]]
+    whole: Axes
+    combine: Callable[[tuple[Array, ...], Split], tuple[Array, ...]]
+
+
+def names_of(axes: Axes, split: Split) -> tuple[str, ...]:
+    """The mesh axes over which `axes` are split."""
+    return tuple(name for axis in axes for name in split.get(axis, ()))
+
+
+def _call(symbol: str, results: Any, *operands: Array, **attributes: Any) -> tuple[Array, ...]:
+    return tuple(jax.ffi.ffi_call(TARGETS[symbol], results)(*operands, **attributes))
+
+
+def _nothing(dtype: Any) -> Array:
+    """An operand that is left out."""
+    return jnp.zeros((0,), dtype)
+
+
+def _varies(shape: tuple[int, ...]) -> tuple[bool, ...]:
+    return tuple(n != 1 for n in shape)
+
+
+def _supported(x: Any, *others: Any) -> bool:
+    """Whether an array, and others that must be like it, have a dtype the kernels know."""
+    known = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
+    return x.dtype in known and all(o.shape == x.shape and o.dtype == x.dtype for o in others)
+
+
+def _operands(
+    seen: View, epsilon: Array, scale: Array | None, bias: Array | None
+) -> tuple[Array, Array, Array]:
+    dtype = epsilon.dtype
+    scale, bias = (_nothing(dtype) if p is None else seen.parameter(p) for p in (scale, bias))
+    return epsilon.reshape(1), scale, bias
+
+
+def normalize_kernel(
+    operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
+) -> Kernel | None:
+    """The kernel of `normalize`; none with a mask, or with an epsilon per slice."""
+    x, epsilon = operands["x"], operands["epsilon"]
+    parameters = [operands[name] for name in ("scale", "bias") if name in operands]
+    if "where" in operands or epsilon.size != 1 or not _supported(x):
+        return None
+    found = view(x.shape, axes, [_varies(p.shape) for p in parameters])
+    if found is None:
+        return None
+    seen: View = found
+
+    def run(
+        *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
+    ) -> tuple[Array, ...]:
+        given = _operands(seen, epsilon, scale, bias)
+        result = [jax.ShapeDtypeStruct(seen.sizes(), x.dtype)]
+        (y,) = _call(
+            "inox_normalize", result, x.reshape(seen.sizes()), *given, centred=np.bool_(centred)
+        )
+        return (y.reshape(x.shape),)
+
+    return Kernel(run, axes, lambda results, split: results)
+
+
+def cotangent_kernel(
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    outputs: tuple[tuple[str, Axes], ...],
+) -> Kernel | None:
+    """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
+    dy, x, epsilon, scale = (operands.get(name) for name in ("dy", "x", "epsilon", "scale"))
+    assert x is not None
+    assert epsilon is not None
+    wanted = dict(outputs)
+    if "where" in operands or "epsilon_tangent" in wanted:
+        return None
+    if epsilon.size != 1 or not _supported(x, dy):
+        return None
+    flags = [] if scale is None else [_varies(scale.shape)]
+    for name, shared in outputs:
+        if name != "x_tangent":
+            rank = len(x.shape)
+            flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(x.shape)))
+    found = view(x.shape, axes, flags)
+    if found is None:
+        return None
+    seen: View = found
+
+    def run(
+        *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
+    ) -> tuple[Array, ...]:
+        dtype, sizes = epsilon.dtype, seen.sizes()
+        nothing = jax.ShapeDtypeStruct((0,), dtype)
+        parameter = jax.ShapeDtypeStruct(seen.sizes("PGC"), dtype)
+        results = [
+            jax.ShapeDtypeStruct(sizes if "x_tangent" in wanted else (0,), x.dtype),
+            parameter if "scale_tangent" in wanted else nothing,
+            parameter if "bias_tangent" in wanted else nothing,
+        ]
+        dx, dscale, dbias = _call(
+            "inox_normalize_cotangent",
+            results,
+            dy.reshape(sizes),
+            x.reshape(sizes),
+            *_operands(seen, epsilon, scale, None)[:2],
+            centred=np.bool_(centred),
+        )
+        arrays = {
+            "x_tangent": lambda: dx.reshape(x.shape),
+            "scale_tangent": lambda: seen.gradient(dscale, wanted["scale_tangent"]),
+            "bias_tangent": lambda: seen.gradient(dbias, wanted["bias_tangent"]),
+        }
+        return tuple(arrays[name]() for name, _ in outputs)
+
+    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+        """The gradient of a parameter is summed over the devices that share it."""
+        return tuple(
+            result if name == "x_tangent" else _summed(result, names_of(shared, split))
+            for result, (name, shared) in zip(results, outputs, strict=True)
+        )
+
+    return Kernel(run, axes, combine)
+
+
+def _summed(x: Array, names: tuple[str, ...]) -> Array:
+    return lax.psum(x, names) if names else x
+
+
+def _slices(operands: Mapping[str, Any], axes: Axes) -> View | None:
+    """The view for operations whose results are numbers of a slice."""
+    x = operands["x"]
+    return None if "where" in operands or not _supported(x) else view(x.shape, axes)
+
+
+def _merged(seen: View) -> tuple[int, int, int, int]:
+    """(P N, M, G, C)."""
+    p, n, m, g, c = seen.sizes()
+    return p * n, m, g, c
+
+
+def moments_kernel(
+    operands: Mapping[str, Any],
+    *,
+    pool: Callable[[tuple[Array, ...], tuple[str, ...], int], tuple[Array, ...]],
+    axes: Axes,
+    implementation: str | None,
+    centred: bool,
+) -> Kernel | None:
+    """The kernel of `moments`; `pool` merges results of several devices and their number of terms.
+
+    None for moments about 0.
+    """
+    found = _slices(operands, axes)
+    if found is None or not centred:
+        return None
+    seen: View = found
+    p, m, g, c = _merged(seen)
+
+    def run(*, x: Array) -> tuple[Array, ...]:
+        dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+        results = [jax.ShapeDtypeStruct((p, g), dtype)] * 3
+        shape = [1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)]
+        return tuple(
+            result.reshape(shape)
+            for result in _call("inox_moments", results, x.reshape(p, m, g, c))
+        )
+
+    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+        names = names_of(axes, split)
+        return pool(results, names, m * c) if names else results
+
+    return Kernel(run, (), combine)
+
+
+def centred_sums_kernel(
+    operands: Mapping[str, Any], *, axes: Axes, implementation: str | None, centred: bool
+) -> Kernel | None:
+    """The kernel of `centred_sums`; none where an operand is broadcast."""
+    t, x, mean = operands["t"], operands["x"], operands["mean"]
+    shape = tuple(1 if i - len(x.shape) in axes else n for i, n in enumerate(x.shape))
+    found = _slices(operands, axes)
+    if found is None or t.shape != x.shape or t.dtype not in (x.dtype, mean.dtype):
+        return None
+    if mean.shape != shape or operands["residual"].shape != shape:
+        return None
+    p, m, g, c = _merged(found)
+
+    def run(*, t: Array, x: Array, mean: Array, residual: Array) -> tuple[Array, ...]:
+        results = [jax.ShapeDtypeStruct((p, g), mean.dtype)] * 2
+        arrays = t.reshape(p, m, g, c), x.reshape(p, m, g, c)
+        statistics = mean.reshape(p, g), residual.reshape(p, g)
+        sums = _call("inox_centred_sums", results, *arrays, *statistics)
+        return tuple(along.reshape(shape) for along in sums)
+
+    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+        names = names_of(axes, split)
+        return tuple(lax.psum(results, names)) if names else results
+
+    return Kernel(run, (), combine)

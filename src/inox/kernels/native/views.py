@@ -1,0 +1,86 @@
+"""Every operation on slices as one on an array of five dimensions, (P, N, M, G, C).
+
+A slice is what M and C span; there is one for each (p, n, g). The parameters have shape (P, G, C)
+and are shared along N and M. For example
+
+- layer norm over the last axis: N rows of C;
+- group norm, per position: N positions of G groups of C channels;
+- group norm, over the image: N images of M positions, in each G groups of C channels;
+- instance norm, batch norm: N images (or 1) of M positions of G channels, C = 1;
+- a scale and bias per sample: P samples.
+
+Dimensions are merged, never permuted: what has no such view is left to XLA.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Axes = tuple[int, ...]
+
+# A letter a dimension: reduced (r) or not (k), in capitals where the parameters vary along it.
+_PATTERN = re.compile("^(?P<P>K*)(?P<N>k*)(?P<M>r*)(?P<G>[kK]*)(?P<C>[rR]*)$")
+
+
+class View(NamedTuple):
+    """Which dimensions of an array make up which of the five.
+
+    Args:
+        shape: The shape of the array.
+        blocks: For each of P, N, M, G, C the dimensions (from the front) that it merges.
+    """
+
+    shape: tuple[int, ...]
+    blocks: tuple[tuple[int, ...], ...]
+
+    def sizes(self, letters: str = "PNMGC") -> tuple[int, ...]:
+        """The sizes of some of the five."""
+        merged = dict(zip("PNMGC", self.blocks, strict=True))
+        return tuple(math.prod(self.shape[i] for i in merged[letter]) for letter in letters)
+
+    def parameter(self, array: Array) -> Array:
+        """A parameter as (P or 1, G, C)."""
+        target = [1] * len(self.shape)
+        front, _, _, *last = self.blocks
+        shared = all(array.shape[i] == 1 for i in front)
+        for block in (() if shared else front, *last):
+            for i in block:
+                target[i] = self.shape[i]
+        _, _, _, groups, channels = self.sizes()
+        return jnp.broadcast_to(array, target).reshape(-1, groups, channels)
+
+    def gradient(self, array: Array, shared: Axes) -> Array:
+        """A gradient of shape (P, G, C) in the array's dimensions, summed over `shared` axes."""
+        front, _, _, *last = self.blocks
+        kept = {*front, *last[0], *last[1]}
+        array = array.reshape([n if i in kept else 1 for i, n in enumerate(self.shape)])
+        axes = tuple(axis for axis in shared if array.shape[axis] > 1)
+        return jnp.sum(array, axes, keepdims=True) if axes else array
+
+
+def view(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = ()) -> View | None:
+    """The view of an array that is reduced over `axes`, or None where there is none.
+
+    Args:
+        shape: The array's shape.
+        axes: The axes of a slice, counted from the end.
+        varying: For each parameter, or gradient of one, along which dimensions it varies.
+    """
+    flags = tuple(varying)
+    dimensions = [i for i, n in enumerate(shape) if n != 1]
+    letters = ""
+    for i in dimensions:
+        letter = "r" if i - len(shape) in axes else "k"
+        letters += letter.upper() if any(flag[i] for flag in flags) else letter
+    match = _PATTERN.match(letters)
+    if match is None or 0 in shape:
+        return None
+    blocks = [tuple(dimensions[slice(*match.span(name))]) for name in "PNMGC"]
+    if not blocks[3] and not blocks[4]:  # rows are contiguous: their length is C
+        blocks[2], blocks[4] = (), blocks[2]
+    return View(tuple(shape), tuple(blocks))
