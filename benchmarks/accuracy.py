@@ -130,6 +130,7 @@ def main() -> None:
     sweep(libraries)
     page = PAGE.read_text(encoding="utf-8")
     page = replaced(page, "bounds", bounds.markdown())
+    page = replaced(page, "kernel bounds", bounds.kernel_markdown())
     page = replaced(page, "measured", measured)
     where = f"{platform.machine()}, Python {platform.python_version()}"
     page = replaced(

@@ -41,6 +41,18 @@ BOUNDS: dict[str, tuple[str, str, dict[str, float]]] = {
 }
 
 
+# With the CPU kernels, which compute in float64 inside. They leave the elementwise part of batch
+# norm to XLA, so that its y and dx keep the bounds above.
+KERNEL_BOUNDS: dict[str, dict[str, float]] = {
+    "y": {FLOAT32: 0.51, HALF: 0.51, FLOAT64: 8.0},
+    "dx": {FLOAT32: 0.51, HALF: 0.51, FLOAT64: 12.0},
+    "mean": {FLOAT32: 1.0, HALF: 1.0, FLOAT64: 2.0},
+    "var": {FLOAT32: 1.0, HALF: 1.0, FLOAT64: 4.0},
+    "dscale": {FLOAT32: 1.0, HALF: 1.0, FLOAT64: 5.0},
+    "dbias": {FLOAT32: 1.0, HALF: 1.0, FLOAT64: 5.0},
+}
+
+
 def precision(dtype: str) -> str:
     """The column of the table for a dtype of x."""
     return HALF if dtype in ("bfloat16", "float16") else dtype
@@ -56,6 +68,20 @@ def bound(result: str, dtype: str, dominated: bool = False) -> float:
     """The largest error of a result that is allowed, in its unit, for a dtype of x."""
     limit = BOUNDS[result][2][precision(dtype)]
     return limit * DOMINATED if dominated and result in DOMINATED_RESULTS and limit > 1 else limit
+
+
+def kernel_bound(result: str, dtype: str) -> float:
+    """The same with the CPU kernels, on all data alike."""
+    return KERNEL_BOUNDS[result][precision(dtype)]
+
+
+def kernel_markdown() -> str:
+    """The table of the kernels, for the documentation."""
+    lines = ["| result | " + " | ".join(PRECISIONS) + " |", "|---" * (1 + len(PRECISIONS)) + "|"]
+    for name, limits in KERNEL_BOUNDS.items():
+        cells = [f"≤ {limits[column]:g}" for column in PRECISIONS]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def markdown() -> str:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import inox.functional
+from inox.kernels.native.library import library
 from tests.accuracy.oracle import Exact, Slices, normalized
 
-# (x, scale, bias, epsilon) -> y
-Call = Callable[[Any, Any, Any, Any], Any]
+# (x, scale, bias, epsilon, implementation) -> y
+Call = Callable[[Any, Any, Any, Any, str], Any]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Layout:
     """A layer, the shape of its input and the slices that it normalizes.
 
     `parameters` is the shape of scale and bias where it isn't the channels: per sample, say.
+    `by_xla` are the results that XLA finishes, whatever the implementation: an elementwise part, or
+    sums over a kept dimension that stands between the reduced ones.
     """
 
     name: str
@@ -27,22 +30,25 @@ class Layout:
     call: Call
     centred: bool = True
     parameters: tuple[int, ...] = ()
+    by_xla: tuple[str, ...] = ()
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """The shape of scale and bias."""
         return self.parameters or self.slices.shape[-1:]
 
-    def program(self) -> Callable[..., dict[str, jax.Array]]:
+    def program(self, implementation: str) -> Callable[..., dict[str, jax.Array]]:
         """(x, dy, scale, bias, epsilon) -> every result, in one function to compile."""
 
         def run(x: Any, dy: Any, scale: Any, bias: Any, epsilon: Any) -> dict[str, jax.Array]:
-            y, pull = jax.vjp(lambda *a: self.call(*a, epsilon), x, scale, bias)
+            y, pull = jax.vjp(lambda *a: self.call(*a, epsilon, implementation), x, scale, bias)
             dx, dscale, dbias = pull(dy)
             results = {"y": y, "dx": dx, "dscale": dscale}
             if self.centred:
                 view = jnp.reshape(x, self.slices.view)
-                moments = inox.functional.moments(view, self.slices.view_axis, implementation="xla")
+                moments = inox.functional.moments(
+                    view, self.slices.view_axis, implementation=implementation
+                )
                 results |= {"dbias": dbias, "mean": moments.mean, "var": moments.var}
             return results
 
@@ -58,29 +64,31 @@ class Layout:
 def layer(name: str, shape: tuple[int, ...], axis: tuple[int, ...], **settings: Any) -> Layout:
     """Layer norm."""
 
-    def call(x: Any, scale: Any, bias: Any, epsilon: Any) -> Any:
+    def call(x: Any, scale: Any, bias: Any, epsilon: Any, implementation: str) -> Any:
         return inox.functional.layer_norm(
-            x, scale, bias, axis=axis, epsilon=epsilon, implementation="xla"
+            x, scale, bias, axis=axis, epsilon=epsilon, implementation=implementation
         )
 
     return Layout(name, Slices(shape, axis), call, **settings)
 
 
-def rms(name: str, shape: tuple[int, ...], axis: tuple[int, ...]) -> Layout:
+def rms(name: str, shape: tuple[int, ...], axis: tuple[int, ...], **settings: Any) -> Layout:
     """RMS norm."""
 
-    def call(x: Any, scale: Any, bias: Any, epsilon: Any) -> Any:
-        return inox.functional.rms_norm(x, scale, axis=axis, epsilon=epsilon, implementation="xla")
+    def call(x: Any, scale: Any, bias: Any, epsilon: Any, implementation: str) -> Any:
+        return inox.functional.rms_norm(
+            x, scale, axis=axis, epsilon=epsilon, implementation=implementation
+        )
 
-    return Layout(name, Slices(shape, axis), call, centred=False)
+    return Layout(name, Slices(shape, axis), call, centred=False, **settings)
 
 
 def group(name: str, shape: tuple[int, ...], groups: int, axis: tuple[int, ...]) -> Layout:
     """Group norm."""
 
-    def call(x: Any, scale: Any, bias: Any, epsilon: Any) -> Any:
+    def call(x: Any, scale: Any, bias: Any, epsilon: Any, implementation: str) -> Any:
         return inox.functional.group_norm(
-            x, groups, scale, bias, axis=axis, epsilon=epsilon, implementation="xla"
+            x, groups, scale, bias, axis=axis, epsilon=epsilon, implementation=implementation
         )
 
     return Layout(name, Slices(shape, axis, groups), call)
@@ -89,12 +97,17 @@ def group(name: str, shape: tuple[int, ...], groups: int, axis: tuple[int, ...])
 def batch(name: str, shape: tuple[int, ...]) -> Layout:
     """Batch norm with the statistics of the batch."""
 
-    def call(x: Any, scale: Any, bias: Any, epsilon: Any) -> Any:
-        y, _ = inox.functional.batch_norm(x, scale, bias, epsilon=epsilon, implementation="xla")
+    def call(x: Any, scale: Any, bias: Any, epsilon: Any, implementation: str) -> Any:
+        y, _ = inox.functional.batch_norm(
+            x, scale, bias, epsilon=epsilon, implementation=implementation
+        )
         return y
 
-    return Layout(name, Slices(shape, tuple(range(len(shape) - 1))), call)
+    return Layout(name, Slices(shape, tuple(range(len(shape) - 1))), call, by_xla=("y", "dx"))
 
+
+# Those that are there: the kernels may be switched off, or left out of an installation.
+IMPLEMENTATIONS = ("xla", "cpu") if library().available else ("xla",)
 
 # Sizes that are no powers of two, but for one that is.
 LAYOUTS = {
@@ -104,11 +117,22 @@ LAYOUTS = {
         layer("layer, wide rows", (6, 3000), (-1,)),
         layer("layer, first axis", (90, 36), (0,)),
         layer("layer, middle axis", (6, 90, 12), (1,)),
-        layer("layer, kept axis between", (11, 12, 24), (0, 2)),
-        layer("layer, unsorted and negative", (6, 12, 7, 9), (-1, -3)),
-        layer("layer, everything, scale per sample", (12, 7, 9), (2, 0, 1), parameters=(12, 1, 9)),
+        layer("layer, kept axis between", (11, 12, 24), (0, 2), by_xla=("dscale", "dbias")),
+        layer(
+            "layer, unsorted and negative",
+            (6, 12, 7, 9),
+            (-1, -3),
+            by_xla=("dscale", "dbias"),
+        ),
+        layer(
+            "layer, everything, scale per sample",
+            (12, 7, 9),
+            (2, 0, 1),
+            parameters=(12, 1, 9),
+            by_xla=("dscale", "dbias"),
+        ),
         rms("rms, rows", (48, 100), (-1,)),
-        rms("rms, kept axis between", (11, 12, 24), (-3, -1)),
+        rms("rms, kept axis between", (11, 12, 24), (-3, -1), by_xla=("dscale",)),
         group("group, per position", (6, 20, 40), 5, (-1,)),
         group("group, over the image", (4, 6, 7, 24), 4, (-3, -2, -1)),
         layer("instance", (3, 16, 16, 12), (-3, -2)),

@@ -7,7 +7,7 @@ import pytest
 
 import inox.functional
 from tests.accuracy.cases import DTYPES
-from tests.accuracy.checking import compiled
+from tests.accuracy.checking import EACH_IMPLEMENTATION, compiled
 from tests.accuracy.layouts import LAYOUTS, LONG
 
 CENTRED = {name: layout for name, layout in (LAYOUTS | LONG).items() if layout.centred}
@@ -19,8 +19,9 @@ COMBINATIONS = [
 ]
 
 
+@EACH_IMPLEMENTATION
 @pytest.mark.parametrize(("name", "dtype"), COMBINATIONS)
-def test_statistics_of_small_integers_are_exact(name, dtype, rng):
+def test_statistics_of_small_integers_are_exact(name, dtype, implementation, rng):
     """A slice that is half c + a and half c - a has the mean c and the variance a * a.
 
     All sums of it are integers that the dtype holds, so no rounding error excuses a difference.
@@ -37,7 +38,7 @@ def test_statistics_of_small_integers_are_exact(name, dtype, rng):
     with jax.enable_x64(dtype == "float64"):
         moments = jax.jit(
             lambda x: inox.functional.moments(
-                jnp.reshape(x, slices.view), slices.view_axis, implementation="xla"
+                jnp.reshape(x, slices.view), slices.view_axis, implementation=implementation
             )
         )(x)
     np.testing.assert_array_equal(np.ravel(moments.mean), centre[:, 0])
@@ -46,9 +47,10 @@ def test_statistics_of_small_integers_are_exact(name, dtype, rng):
     np.testing.assert_array_equal(np.ravel(moments.count), length)
 
 
+@EACH_IMPLEMENTATION
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_zero_variance_gives_exactly_the_bias(layout, dtype, rng):
+def test_zero_variance_gives_exactly_the_bias(layout, dtype, implementation, rng):
     """Slices of one number, of any magnitude: y is the bias, the gradients are finite, dscale is 0.
 
     RMS norm does not centre, so there only the slices of zeros are asked for.
@@ -62,7 +64,7 @@ def test_zero_variance_gives_exactly_the_bias(layout, dtype, rng):
     scale, bias = rng.standard_normal((2, *layout.parameter_shape)).astype(parameter)
     dy = rng.standard_normal(slices.shape).astype(kind)
     with jax.enable_x64(dtype == "float64"):
-        results = compiled(layout)(x, dy, scale, bias, np.asarray(1e-5, parameter))
+        results = compiled(layout, implementation)(x, dy, scale, bias, np.asarray(1e-5, parameter))
         y = np.asarray(results["y"])
     expected = bias if layout.centred else 0 * bias
     np.testing.assert_array_equal(y, np.broadcast_to(expected.astype(kind), y.shape))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.accuracy.cases import CASES, DTYPES, operands
-from tests.accuracy.checking import compiled
+from tests.accuracy.checking import EACH_IMPLEMENTATION, compiled
 from tests.accuracy.layouts import LAYOUTS
 
 MANY = {
@@ -20,14 +20,15 @@ def bits(array: np.ndarray) -> np.ndarray:
     return array.view({2: np.uint16, 4: np.uint32, 8: np.uint64}[array.dtype.itemsize])
 
 
+@EACH_IMPLEMENTATION
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", MANY.values(), ids=MANY)
-def test_other_slices_are_unchanged_to_the_bit(layout, dtype, rng):
+def test_other_slices_are_unchanged_to_the_bit(layout, dtype, implementation, rng):
     """y, dx, mean and variance; the poisoned slice itself is NaN in y and dx."""
     slices = layout.slices
     data = operands(CASES[0], layout, dtype, rng)
     with jax.enable_x64(dtype == "float64"):
-        program = compiled(layout)
+        program = compiled(layout, implementation)
         clean = {name: np.asarray(a) for name, a in program(*data).items()}
         for poison in (np.nan, np.inf, -np.inf):
             rows = slices.rows(data.x).copy()
@@ -51,11 +52,12 @@ def test_other_slices_are_unchanged_to_the_bit(layout, dtype, rng):
                 assert not np.isfinite(actual[chosen])
 
 
-def test_a_poisoned_slice_does_not_reach_the_gradients_of_other_channels(rng):
+@EACH_IMPLEMENTATION
+def test_a_poisoned_slice_does_not_reach_the_gradients_of_other_channels(implementation, rng):
     """Batch norm: dscale and dbias of the other channels, too."""
     layout = LAYOUTS["batch, table"]
     data = operands(CASES[0], layout, "float32", rng)
-    program = compiled(layout)
+    program = compiled(layout, implementation)
     clean = program(*data)
     x = jnp.asarray(data.x).at[3, 5].set(jnp.nan)
     poisoned = program(x, *list(data)[1:])

@@ -190,13 +190,6 @@ def test_unknown_implementation(function):
     check_error(call, ValueError, "implementation", "'cuda'", "'xla'", "'cpu'", "None")
 
 
-@each(OPERATIONS)
-def test_kernels_that_are_not_there(function):
-    """`implementation="cpu"` is refused while the kernels are absent, with what to use instead."""
-    call = functools.partial(function, implementation="cpu")
-    check_error(call, ValueError, "implementation", "'cpu'", "kernels", "None|'xla'")
-
-
 @pytest.mark.parametrize("function", [functional.batch_norm, OPERATIONS["moments"]])
 def test_axis_name_that_is_not_bound(function):
     """The name, that nothing is bound, and how to bind it."""
