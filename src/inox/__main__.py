@@ -2,9 +2,9 @@
 
 import os
 import platform
+from importlib.metadata import version
 
 import jax
-import jaxlib
 
 from . import __version__
 from .kernels.native.library import library
@@ -24,7 +24,7 @@ def report() -> str:
     lines = {
         "inox": __version__,
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": version("jaxlib"),
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "kernels": state,
         "threads": str(threads()),

@@ -1,4 +1,4 @@
-"""The shared library of CPU kernels: found in this folder, checked, and registered with XLA.
+"""The shared library of CPU kernels: found in the folder beside, checked, and registered with XLA.
 
 It knows nothing of Python: XLA calls its four handlers with the buffers of a program, on XLA's own
 threads. Where it is missing (an installation without a compiler), older than it should be, or
@@ -55,7 +55,7 @@ def _file() -> Path | None:
 
     for folder in folders:
         for name in ("libinox_kernels.so", "libinox_kernels.dylib", "inox_kernels.dll"):
-            if (path := Path(folder) / name).is_file():
+            if (path := Path(folder) / "lib" / name).is_file():
                 return path
     return None
 
