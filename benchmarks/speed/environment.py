@@ -1,0 +1,98 @@
+"""The process that measures: its memory, and a description of the machine and of versions."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The folder that holds the distribution called inox, which has our import name: it runs in a
+# process of its own.
+REFERENCE_VARIABLE = "INOX_REFERENCE"
+
+# A fresh output buffer is a page fault for every 4 KiB, which takes longer than many a kernel.
+# With these, freed memory stays in the process and the next buffer is one that was used before.
+SETTINGS = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_ARENA_MAX": "1",
+    # PyTorch's threads then sleep when they have no work. By default they wait in a loop, which
+    # takes a core from whoever comes next, and from themselves where a core is busy otherwise.
+    "OMP_WAIT_POLICY": "passive",
+}
+DISTRIBUTIONS = ("jax", "jaxlib", "flax", "equinox", "dm-haiku", "torch", "numpy")
+
+
+def restart_with_settings() -> None:
+    """Starts this program again with settings that are read when a process starts."""
+    if all(os.environ.get(name) == value for name, value in SETTINGS.items()):
+        return
+    arguments = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, {**os.environ, **SETTINGS})
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor() -> dict[str, Any]:
+    """What /proc/cpuinfo says of the first processor, where there is one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        return {"name": platform.processor() or platform.machine()}
+    told = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
+    flags = set(told.get("flags", "").split())
+    sets = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    return {
+        "name": told.get("model name", platform.machine()),
+        "family": told.get("cpu family"),
+        "model": told.get("model"),
+        "instructions": [name for name in sets if name in flags],
+    }
+
+
+def has_gpu() -> bool:
+    """Whether JAX has a GPU to compute on."""
+    import jax
+
+    try:
+        return jax.default_backend() == "gpu"
+    except (RuntimeError, AssertionError):  # how it fails depends on what is missing
+        return False
+
+
+def machine(platform_name: str) -> dict[str, Any]:
+    """What the figures depend on; nothing that names the computer."""
+    found: dict[str, Any] = {"platform": platform_name, "cores": cores(), "processor": processor()}
+    if platform_name == "gpu":
+        import jax
+
+        found["device"] = jax.devices()[0].device_kind
+    return found
+
+
+def slug(description: dict[str, Any]) -> str:
+    """The machine as part of a file's name, such as `amd-epyc-2-cores`."""
+    name = description.get("device") or f"{description['processor']['name']} {description['cores']}"
+    if "device" not in description:
+        name += " cores"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def versions() -> dict[str, str]:
+    """The versions of what is compared, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,106 @@
+"""The page docs/speed.md: what stands between its marks is made from a file of results alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .cells import PASS_NAMES
+from .environment import ROOT
+from .tables import Table, all_tables, cell_title, label
+
+Results = dict[str, Any]
+PAGE = ROOT / "docs" / "speed.md"
+RESULTS = ROOT / "benchmarks" / "results"
+FIGURES = {"grid": "speed{}.png", "growth": "speed-growth{}.png"}
+CAPTIONS = {
+    "grid": "Time over the floor in each cell, a marker a library",
+    "growth": "Time over the number of rows and of columns",
+}
+
+
+def marks(platform: str) -> tuple[str, str]:
+    """The lines around the part of a platform."""
+    return f"<!-- measured on {platform} -->", f"<!-- end of measured on {platform} -->"
+
+
+def figure_name(section: str, platform: str) -> str:
+    """The file of a figure."""
+    return FIGURES[section].format("" if platform == "cpu" else f"-{platform}")
+
+
+def markdown(table: Table) -> str:
+    """A table with its title, which breaks no line of the page's headings."""
+    lines = [f"### {table.title}", ""]
+    if table.note:
+        lines += [table.note, ""]
+    lines.append("| " + " | ".join(table.head) + " |")
+    lines.append("|---" * len(table.head) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+    return "\n".join(lines)
+
+
+def told_machine(results: Results) -> str:
+    """Date, machine and versions in a paragraph."""
+    machine, versions = results["machine"], results["versions"]
+    processor = machine["processor"]
+    where = f"{processor['name']}, {machine['cores']} cores"
+    if processor.get("instructions"):
+        where += f" ({', '.join(processor['instructions'])})"
+    if "device" in machine:
+        where = f"{machine['device']} (host: {where})"
+    shown = ", ".join(
+        f"{'inox (the other distribution)' if name == 'reference' else name} {version}"
+        for name, version in versions.items()
+    )
+    return f"{results['date']}: {where}; {shown}."
+
+
+def part(results: Results, source: str) -> str:
+    """What stands between the marks."""
+    platform = results["machine"]["platform"]
+    pieces = [f"Made from `benchmarks/results/{source}`. {told_machine(results)}"]
+    if results["quick"]:
+        pieces.append("This was a short run: few rounds, and a part of the cells.")
+    if results["missing"]:
+        pieces.append("Not measured: " + "; ".join(results["missing"]) + ".")
+    records = results["sections"].get("grid", []) + results["sections"].get("plain", [])
+    for key, heading in (("wrong", "Not timed"), ("inexact", "Timed, though inexact")):
+        problems = [
+            f"- {label(results, name)}, {cell_title(record)}, {PASS_NAMES[record['pass']]}: {told}"
+            for record in records
+            for name, told in record[key].items()
+        ]
+        if problems:
+            pieces.append("\n".join([f"{heading}:", "", *problems]))
+    pieces += [
+        f"![{CAPTIONS[section]}](images/{figure_name(section, platform)})"
+        for section in FIGURES
+        if section in results["sections"]
+    ]
+    pieces += [markdown(table) for table in all_tables(results)]
+    return "\n\n".join(pieces)
+
+
+def with_part(page: str, platform: str, content: str) -> str:
+    """The page with the part of a platform exchanged."""
+    start, end = marks(platform)
+    before, rest = page.split(start)
+    return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def part_of(page: str, platform: str) -> str:
+    """The part of a platform, as it stands in the page."""
+    start, end = marks(platform)
+    return page.split(start)[1].split(end)[0].strip("\n")
+
+
+def load(path: Path) -> Results:
+    """A file of results."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write(results: Results, source: str) -> None:
+    """Exchanges the part of the platform in the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    platform = results["machine"]["platform"]
+    PAGE.write_text(with_part(page, platform, part(results, source)), encoding="utf-8")
