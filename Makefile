@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint format types accuracy clean
+.PHONY: help test demo lint format types accuracy bench sanitize clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,23 @@ types: $(VENV)/.installed-lint  ## Check the types of the package, strictly
 accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libraries (minutes)
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)
 
+bench: $(VENV)/.installed-bench  ## Measure speed beside other libraries (ARGS="--quick"; "--help" tells all)
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+# The kernels' own test program, with each pair of sanitizers and each instruction set.
+sanitize: ## Run the kernels' tests under the address, undefined behaviour and thread sanitizers
+	@set -e; for sanitizer in address,undefined thread; do \
+	  folder=build/sanitize-$${sanitizer%%,*}; \
+	  cmake -S . -B $$folder -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF -DINOX_SANITIZE=$$sanitizer; \
+	  cmake --build $$folder --parallel; \
+	  for instructions in baseline avx2 avx512; do \
+	    echo "== $$sanitizer sanitizer, at most $$instructions"; \
+	    INOX_INSTRUCTION_SET=$$instructions $$folder/inox_kernels_test; \
+	  done; \
+	done
+
 clean:  ## Remove the environment, caches and what builds and the demo wrote
-	rm -rf $(VENV) .venv-newest build dist out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-wheel build dist out .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp again, because an interrupted venv leaves a python without pip behind.
@@ -53,11 +68,13 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# One stamp for each set of requirements: a second call installs nothing until pyproject.toml
-# changes. The package itself is installed editable, so its sources may change freely.
+# One stamp for each set of requirements: a second call installs nothing until pyproject.toml or
+# the kernels change. The package itself is installed editable, so that its Python sources may
+# change freely.
 $(VENV)/.installed-test: EXTRAS := test,peers
 $(VENV)/.installed-demo: EXTRAS := demo
+$(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-lint: EXTRAS := lint
-$(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
+$(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard csrc/*) | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@
