@@ -59,12 +59,15 @@ def reciprocal_root(v: Array) -> Array:
     one, small, large = (jnp.asarray(2.0**k, v.dtype) for k in (0, -bits // 2, bits // 2))
     # Brought near 1 by a power of two with a root, so that no half of a product leaves the range.
     factor = jnp.where(v < small, large * large, jnp.where(v > large, small * small, one))
-    root = jnp.where(v < small, large, jnp.where(v > large, small, one))
+    inverse_root = jnp.where(v < small, small, jnp.where(v > large, large, one))
     scaled = v * factor
     r = lax.rsqrt(scaled)
     # Where the platform's value is infinite or NaN there is nothing to correct.
     regular = (scaled > jnp.zeros_like(v)) & (scaled < jnp.asarray(jnp.inf, v.dtype))
-    return jnp.where(regular, _newton(scaled, r), r) * root
+    # Divided by a power of two, which is exact, rather than multiplied: XLA moves a multiplication,
+    # and with it the whole step, into the loop over the elements that r is multiplied with, but no
+    # division. Measured on CPU, batch norm in evaluation mode: half the time.
+    return jnp.where(regular, _newton(scaled, r), r) / inverse_root
 
 
 @reciprocal_root.defjvp
