@@ -77,24 +77,26 @@ def loss_of(cotangents, y, moments, parts):
     return own + shared / parts
 
 
+def pooled_norm(x, where, parameters):
+    """Batch norm over a mapped axis named parts."""
+    return functional.batch_norm(
+        x,
+        parameters["scale"],
+        parameters["bias"],
+        epsilon=parameters["epsilon"],
+        where=where,
+        axis_name="parts",
+    )
+
+
 def test_batch_norm_over_a_vmapped_axis():
     """`vmap(axis_name=...)` equals the whole batch: values, moments and every gradient."""
     batch = Batch()
 
-    def norm(x, where, parameters):
-        return functional.batch_norm(
-            x,
-            parameters["scale"],
-            parameters["bias"],
-            epsilon=parameters["epsilon"],
-            where=where,
-            axis_name="parts",
-        )
+    norm = jax.vmap(pooled_norm, in_axes=(0, 0, None), axis_name="parts")
 
     def loss(x, parameters):
-        y, moments = jax.vmap(norm, in_axes=(0, 0, None), axis_name="parts")(
-            x, batch.where, parameters
-        )
+        y, moments = norm(x, batch.where, parameters)
         first = jax.tree.map(lambda value: value[0], moments)
         return loss_of(batch.cotangents, y, first, 1), (y, moments)
 
@@ -112,22 +114,13 @@ def test_batch_norm_in_shard_map(check_vma):
     batch = Batch()
     mesh = mesh_of((PARTS,), ("parts",))
 
-    @functools.partial(
-        jax.shard_map,
+    norm = jax.shard_map(
+        pooled_norm,
         mesh=mesh,
         in_specs=(P("parts"), P("parts"), P()),
         out_specs=(P("parts"), P()),
         check_vma=check_vma,
     )
-    def norm(x, where, parameters):
-        return functional.batch_norm(
-            x,
-            parameters["scale"],
-            parameters["bias"],
-            epsilon=parameters["epsilon"],
-            where=where,
-            axis_name="parts",
-        )
 
     def loss(x, parameters):
         y, moments = norm(x, batch.where, parameters)

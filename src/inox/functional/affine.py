@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..kernels.operation import Operation, fit
+from ..kernels.operation import Operation
 from .normalize import present
 from .reductions import Reduction, masked
 from .slice_moments import CENTRED_SUMS, Carried, centre
@@ -123,10 +123,7 @@ def _affine_transpose(
         "scale_tangent": lambda: product * rstd,
         "bias_tangent": lambda: along,
     }
-    for name in sums:
-        aval = wanted[name]
-        results[name] = fit(formulas[name](), aval.shape, aval.dtype)
-    return results
+    return results | {name: formulas[name]() for name in sums}
 
 
 # (tangents; x, statistics, scale) -> tangent of y

@@ -98,10 +98,11 @@ def batch_norm(
     if statistics is None:
         reduction = Reduction(axes, implementation)
         moments = pooled_moments(carried, mask, constant, reduction, names)
-        # Marked as varying together, so that the backward pass sums their gradients over the
-        # devices in one collective.
-        parts = jnp.stack(moments[1:])
-        mean, residual, scaled, power = vary_over(parts, frozenset(names))
+        mean, residual, scaled, power = moments[1:]
+        if names:
+            # Marked as varying together, so that the backward pass sums their gradients over the
+            # devices in one collective.
+            mean, residual, scaled, power = vary_over(jnp.stack(moments[1:]), frozenset(names))
     else:
         mean, scaled = (
             _channel_statistic(value, x, name, dtype)

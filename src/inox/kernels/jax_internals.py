@@ -171,8 +171,10 @@ def export_allows_kernels() -> bool:
 
     try:
         from jax._src.export import _export
-
-        _export._CUSTOM_CALL_TARGETS_GUARANTEED_STABLE.update(TARGETS.values())
-    except (ImportError, AttributeError):
+    except ImportError:
         return False
+    stable = getattr(_export, "_CUSTOM_CALL_TARGETS_GUARANTEED_STABLE", None)
+    if not isinstance(stable, set):
+        return False
+    stable.update(TARGETS.values())
     return True
