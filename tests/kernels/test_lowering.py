@@ -139,6 +139,23 @@ def test_forcing_the_formulas_leaves_the_kernels_out(name):
     assert not kernels_in(compiled_text(both(NORMS[name], "xla"), *arrays()))
 
 
+CALLED_WITHOUT_A_NORM = """
+import jax, jax.numpy as jnp, numpy as np
+import inox
+
+shapes = [jax.ShapeDtypeStruct((1, 1), jnp.float32)] * 3
+x = np.arange(6, dtype=np.float32).reshape(1, 6, 1, 1)
+mean, residual, var = jax.ffi.ffi_call("inox_moments.v1", shapes)(x)
+assert (mean.item(), residual.item(), var.item()) == (2.5, 0.0, np.float32(35 / 12)), (mean, var)
+"""
+
+
+@needs_kernels
+def test_importing_the_package_is_enough_to_run_an_exported_program():
+    """A process that only runs what was exported builds no norm that would load the kernels."""
+    subprocess.run([sys.executable, "-c", CALLED_WITHOUT_A_NORM], check=True)
+
+
 SWITCHED_OFF = """
 import warnings
 warnings.simplefilter("error")

@@ -2,6 +2,11 @@
 
 An operation (:mod:`inox.kernels.operation`) is a record: a name, a reference written with
 `jax.numpy`, and, where it is linear in some operands, its transpose. One JAX primitive
-carries every record, so that batching, differentiation and lowering are written once.
-Nothing here knows about layers or formulas.
+carries every record, so that batching, differentiation, the split over devices and lowering are
+written once. Nothing here knows about layers or formulas.
 """
+
+from .native.library import library
+
+# Registered when the package is imported, for programs that were exported with kernels in them.
+library()
