@@ -37,7 +37,7 @@ def affine(
     bias: Array | None,
     where: Array | None,
 ) -> Array:
-    """Normalizes an array by given statistics, scales and shifts, in the dtype of the statistics.
+    """Normalizes an array by given statistics, scales and shifts; rounds once, to its dtype.
 
     All operands have the rank of the array.
     """
@@ -46,7 +46,7 @@ def affine(
         y = y * scale
     if bias is not None:
         y = y + bias
-    return masked(y, where)
+    return masked(y, where).astype(carried.x.dtype)
 
 
 def _affine_tangent(
@@ -79,7 +79,7 @@ def _affine_tangent(
         y_tangent = y_tangent + deviation * (rstd * scale_tangent)
     if bias_tangent is not None:
         y_tangent = y_tangent + bias_tangent
-    return (masked(y_tangent, where),)
+    return (masked(y_tangent, where).astype(x.dtype),)
 
 
 def _affine_transpose(
@@ -100,7 +100,7 @@ def _affine_transpose(
     factor = rstd if scale is None else rstd * scale
     results: dict[str, Array] = {}
     if "x_tangent" in wanted:
-        results["x_tangent"] = dy * factor
+        results["x_tangent"] = dy.astype(factor.dtype) * factor
     sums = [name for name in wanted if name != "x_tangent"]
     if not sums:
         return results

@@ -116,7 +116,7 @@ def batch_norm(
         denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
     rstd = reciprocal_root(denominator) * power
     y = affine(implementation, carried, mean, residual, rstd, gamma, beta, mask)
-    return y.astype(x.dtype), public_moments(moments, axes)
+    return y, public_moments(moments, axes)
 
 
 def _mean_and_var(statistics: Any) -> tuple[Any, Any]:
