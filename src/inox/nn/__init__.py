@@ -18,10 +18,12 @@ from . import normalization
 from .module import Module, ModuleDefinition, modules
 from .normalization import (
     BatchNorm,
+    BatchRenorm,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
     NormalizationLayer,
+    PooledMoments,
     RMSNorm,
     Statistics,
 )
@@ -31,6 +33,7 @@ from .state import StateEntry, StateKey, export_state, join_states, update_state
 
 __all__ = [
     "BatchNorm",
+    "BatchRenorm",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
@@ -38,6 +41,7 @@ __all__ = [
     "ModuleDefinition",
     "NormalizationLayer",
     "Parameter",
+    "PooledMoments",
     "RMSNorm",
     "StateEntry",
     "StateKey",

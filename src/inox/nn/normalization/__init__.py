@@ -2,15 +2,16 @@
 
 Every layer is one operation, standardize over a choice of axes, followed by an affine map:
 
-=============  ==========================================  =======================
+=============  ==========================================  ============================
 layer          mean and variance over                      state
-=============  ==========================================  =======================
+=============  ==========================================  ============================
 BatchNorm      all axes but the channels                   running mean, variance
+BatchRenorm    the same, corrected towards the running     the same, number of batches
 LayerNorm      the axes given (the last)                   none
 GroupNorm      groups of channels (and the axes given)     none
 InstanceNorm   the spatial axes                            none
 RMSNorm        the axes given, mean square alone           none
-=============  ==========================================  =======================
+=============  ==========================================  ============================
 
 >>> import jax
 >>> layer = LayerNorm(scale=jax.numpy.ones(4), bias=jax.numpy.zeros(4))
@@ -19,15 +20,19 @@ RMSNorm        the axes given, mean square alone           none
 
 from .base import NormalizationLayer
 from .batch import BatchNorm
+from .pooling import PooledMoments
+from .renorm import BatchRenorm
 from .rows import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .running import Statistics
 
 __all__ = [
     "BatchNorm",
+    "BatchRenorm",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
     "NormalizationLayer",
+    "PooledMoments",
     "RMSNorm",
     "Statistics",
 ]

@@ -19,6 +19,7 @@ from ...functional.moments import Moments
 from ..parameter import Parameter
 from ..state import State, StateEntry, StateKey, update_state
 from .base import NormalizationLayer, static_number, value_of
+from .pooling import batch_moments, pool_in, pooling_key
 from .running import Statistics, updated
 
 Array = jax.Array
@@ -139,32 +140,73 @@ class BatchNorm(NormalizationLayer):
         """
         x = floating(x)
         self._check_input(x)
-        running = _statistics(_entry(state, self.stats, "stats"), self.stats, self.channels)
+        running = self.running_statistics(state)
+        if not self.training:
+            scale, bias = value_of(self.scale), value_of(self.bias)
+            options: dict[str, Any] = {"epsilon": self.epsilon, "where": where}
+            return batch_norm(x, scale, bias, statistics=running, **options)[0], dict(state)
+        batches = self._batches(state)
+        pool = pool_in(state, self.stats, self.channels)  # there after calibration.accumulate
+        y, moments = self._normalize(x, where, running, batches)
+        if pool is None:
+            return y, self.update_running(state, moments)
+        key = pooling_key(self.stats)
+        batch = batch_moments(x, moments, where, self.axis_name)
+        return y, update_state(state, {key: pool.including(key, batch)})
+
+    def _normalize(
+        self, x: Array, where: ArrayLike | None, running: Statistics, batches: Array | None
+    ) -> tuple[Array, Moments]:
+        """The output in training mode, and the moments of the batch."""
         options: dict[str, Any] = {"epsilon": self.epsilon, "where": where}
         scale, bias = value_of(self.scale), value_of(self.bias)
-        if not self.training:
-            y, _ = batch_norm(x, scale, bias, statistics=running, **options)
-            return y, dict(state)
-        batches = None
-        if self.batches is not None:
-            batches = _entry(state, self.batches, "batches")
-        y, moments = batch_norm(x, scale, bias, axis_name=self.axis_name, **options)
-        return y, update_state(state, self._mutation(running, batches, moments))
+        return batch_norm(x, scale, bias, axis_name=self.axis_name, **options)
 
-    def _mutation(
-        self, running: Statistics, batches: Array | None, moments: Moments
-    ) -> dict[str, Any]:
-        """The entries of the state that a batch changes."""
-        momentum = self.momentum
+    def update_running(self, state: Mapping[str, Any], moments: Moments) -> State:
+        """Moves the running statistics as a batch with these moments does in training.
+
+        Args:
+            state: The state dictionary.
+            moments: Count, mean and variance of the batch, with shape :math:`(C)`.
+
+        Returns:
+            The updated state dictionary.
+
+        Raises:
+            TypeError: If `state` isn't a dict.
+            ValueError: If `state` lacks the layer's entry.
+        """
+        running, batches = self.running_statistics(state), self._batches(state)
+        momentum = self.momentum if batches is None else self._momentum(batches)
         changed: dict[Any, Any] = {}
-        if batches is not None:
-            equal = batches / (batches + jnp.ones_like(batches))
-            momentum = jnp.minimum(jnp.asarray(momentum, equal.dtype), equal)
         changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
         if batches is not None:
             # float32 stops counting at 2**24, where the momentum has long been reached.
             changed[self.batches] = batches + seen.astype(batches.dtype)
-        return changed
+        return update_state(state, changed)
+
+    def _momentum(self, batches: Array) -> float | Array:
+        """The momentum after so many batches: at first they are averaged equally."""
+        equal = batches / (batches + jnp.ones_like(batches))
+        return jnp.minimum(jnp.asarray(self.momentum, equal.dtype), equal)
+
+    def running_statistics(self, state: Mapping[str, Any]) -> Statistics:
+        """The running statistics in a state, also as a checkpoint library has left them.
+
+        Args:
+            state: The state dictionary.
+
+        Returns:
+            Mean and variance of each channel.
+
+        Raises:
+            TypeError: If `state` isn't a dict.
+            ValueError: If `state` lacks the layer's entry, or it isn't one of this layer.
+        """
+        return _statistics(_entry(state, self.stats, "stats"), self.stats, self.channels)
+
+    def _batches(self, state: Mapping[str, Any]) -> Array | None:
+        return None if self.batches is None else _entry(state, self.batches, "batches")
 
     def _check_input(self, x: Array) -> None:
         if x.ndim < 2:

@@ -1,0 +1,139 @@
+"""Batch norm over microbatches: their moments are pooled, then the running ones move once."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ..nn import BatchNorm
+from ..nn.normalization.pooling import PooledMoments, pool_in, pooling_key
+from ..nn.state import State
+from .layers import batch_norms, check_exported, copy
+
+Tree = TypeVar("Tree")
+
+
+def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
+    r"""Makes a copy whose batch norms pool the moments of what they see.
+
+    .. math:: n = \sum_i n_i, \qquad m = \sum_i \frac{n_i}{n} m_i, \qquad
+        v = \sum_i \frac{n_i}{n} \left( v_i + (m_i - m)^2 \right)
+
+    The state that is returned has one entry more for each batch norm in training mode, its
+    :class:`.PooledMoments`, empty at first. A layer that finds this entry adds the moments of each
+    batch to it, and leaves the running statistics alone; :func:`commit` then moves them once. So k
+    microbatches move the running statistics as the one large batch would have done: the mean
+    within 1 ulp of the larger of mean and deviation and the variance within 4 ulp of the exact
+    moments in float32, whatever k is.
+
+    What is pooled is what the running statistics are made of, not what normalizes: each microbatch
+    is still normalized by its own mean and variance, so outputs and gradients are not those of the
+    large batch. Only `axis_name` or a sharded batch change that.
+
+    Whether a layer pools is decided by the state alone, so the copy has the structure of the model:
+    a gradient or an optimizer made for one fits the other. Batch norms in evaluation mode, and
+    frozen ones, are passed through. The structure of the state does not change from batch to
+    batch: it can be the carry of `jax.lax.scan`. A layer that is called several times in one pass
+    pools all its calls.
+
+    Args:
+        model: Any PyTree that holds layers, exported with :func:`.export_state`.
+        state: Its state. It is not changed; pooled moments that it holds are started again.
+
+    Returns:
+        A copy of the model, whose mode can be set apart from the original's, and the state to be
+        passed through the microbatches.
+
+    Raises:
+        TypeError: If `state` isn't a dict.
+        ValueError: If the model was not exported, or `state` lacks an entry.
+
+    Example:
+        >>> import jax, inox.nn as nn
+        >>> model, state = nn.export_state(nn.BatchNorm(2, momentum=0.5))
+        >>> x = jax.numpy.arange(12.0).reshape(3, 2, 2)  # three microbatches
+        >>> pooling, pooled = accumulate(model, state)
+        >>> pooled, _ = jax.lax.scan(lambda pooled, x: pooling(x, pooled)[::-1], pooled, x)
+        >>> committed = commit(model, state, pooled)
+        >>> _, expected = model(x.reshape(6, 2), state)
+        >>> print(committed[model.stats].var, expected[model.stats].var)
+        [6.3333335 6.3333335] [6.3333335 6.3333335]
+
+    References:
+        | Algorithms for Computing the Sample Variance (Chan et al., 1983)
+        | https://doi.org/10.1080/00031305.1983.10483115
+    """
+    check_exported(model)
+    pools: dict[str, Any] = {}
+    for key, layer in batch_norms(model).items():
+        running = layer.running_statistics(state)
+        if layer.training:
+            pools[pooling_key(key)] = PooledMoments.empty(running.mean)
+    return copy(model), {**state, **pools}
+
+
+def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> State:
+    r"""Moves the running statistics once, by what has been pooled.
+
+    .. math:: \hat{s} \gets \alpha \hat{s} + (1 - \alpha) s_\text{pooled}
+
+    As with any batch, `warmup` counts one batch, `skip_nonfinite` leaves out a channel whose
+    pooled moments are not finite (one bad microbatch is enough, as it would be in the large
+    batch), and a channel of which nothing was seen stays as it was.
+
+    Args:
+        model: The model, or the copy that :func:`accumulate` made; both have the same layers.
+        state: The state from before the microbatches, whose statistics are moved.
+        pooled: The state that came out of the last microbatch.
+
+    Returns:
+        A new state with the entries of `state`. Those of layers that are no batch norms are taken
+        from `pooled`, where the microbatches have changed them.
+
+    Raises:
+        TypeError: If `state` or `pooled` isn't a dict.
+        ValueError: If the model was not exported, a state lacks an entry, or nothing was pooled
+            for a layer in training mode.
+
+    Example:
+        >>> import jax, inox.nn as nn
+        >>> model, state = nn.export_state(nn.BatchNorm(1, momentum=0.5))
+        >>> pooling, pooled = accumulate(model, state)
+        >>> for x in ([[1.0]], [[3.0]], [[8.0]]):
+        ...     _, pooled = pooling(jax.numpy.array(x), pooled)
+        >>> print(commit(model, state, pooled)[model.stats].mean)  # half of (1 + 3 + 8) / 3
+        [2.]
+    """
+    check_exported(model)
+    _check_dict(state, "state")
+    _check_dict(pooled, "pooled")
+    layers = batch_norms(model)
+    pools = {key: _pool(layer, pooled) for key, layer in layers.items()}
+    own: set[Any] = {layer.batches for layer in layers.values()} | set(layers)
+    pooling = {pooling_key(key) for key in layers}
+    committed = {
+        key: entry if key in own else pooled.get(key, entry)
+        for key, entry in state.items()
+        if key not in pooling
+    }
+    for key, pool in pools.items():
+        if pool is not None:
+            committed = layers[key].update_running(committed, pool.moments)
+    return committed
+
+
+def _pool(layer: BatchNorm, pooled: Mapping[str, Any]) -> PooledMoments | None:
+    pool = pool_in(pooled, layer.stats, layer.channels)
+    if pool is None and layer.training:
+        raise ValueError(
+            f"pooled lacks the moments of the batch norm {str(layer.stats)!r}, which is in "
+            "training mode. Make it with pooling, pooled = inox.calibration.accumulate(model, "
+            "state), after model.train(), and pass on the state that the last microbatch returned."
+        )
+    return pool
+
+
+def _check_dict(state: Any, name: str) -> None:
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"{name} must be a state dictionary; found {type(state).__name__}. Write "
+            "commit(model, state, pooled), with the states from before and after the microbatches."
+        )

@@ -1,0 +1,198 @@
+"""Batch renormalization: batch norm whose training output follows the running statistics."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from ...functional.arguments import ArrayLike, AxisName, floating
+from ...functional.batch import batch_norm
+from ...functional.moments import Moments, moments
+from ..parameter import Parameter
+from ..state import StateEntry
+from .base import static_number, value_of
+from .batch import BatchNorm
+from .running import Statistics
+
+Array = jax.Array
+MOST_STEPS = 2**24  # where a count in float32 stops
+
+
+class BatchRenorm(BatchNorm):
+    r"""Creates a batch-renormalization layer.
+
+    .. math:: y = \left( \frac{x - \mu_B}{\sigma_B} r + d \right) \gamma + \beta, \qquad
+        r = \left[ \frac{\sigma_B}{\sigma} \right]_{1 / r_\text{max}}^{r_\text{max}}, \qquad
+        d = \left[ \frac{\mu_B - \mu}{\sigma} \right]_{-d_\text{max}}^{d_\text{max}}
+
+    where :math:`\mu_B, \sigma_B^2` are mean and (biased) variance of the batch, with epsilon,
+    :math:`\mu, \sigma^2` the running ones before this batch, with epsilon, and :math:`[\cdot]`
+    limits a number to an interval. Where no limit is reached, the output in training mode is that
+    of evaluation mode, :math:`(x - \mu) / \sigma`: it does not depend on which other samples are
+    in the batch. So the layer suits small batches and batches whose samples belong together.
+    No gradient flows through r and d, as in the paper; so a gradient is still one of batch norm,
+    times r.
+
+    In the first `steps` batches r is 1 and d is 0: plain batch norm, until the running statistics
+    mean something. The batches are counted in the state, for each channel. With r_max 1 and d_max
+    0 the layer is batch norm. The running statistics follow the rule of :class:`BatchNorm`; the
+    paper averages standard deviations where that rule averages variances. In evaluation mode the
+    layer is batch norm.
+
+    Args:
+        channels: The number of channels :math:`C`.
+        epsilon: A numerical stability term, in units of the variance: a float (static) or an
+            array (a leaf).
+        momentum: The weight of the old value in the running estimates, between 0 and 1: a float
+            (static) or an array (a leaf).
+        scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
+        bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
+        axis_name: Names of mapped axes over which the batch's statistics are pooled as well.
+        r_max: The largest correction of the deviation, at least 1: a float (static) or a scalar
+            array (a leaf).
+        d_max: The largest correction of the mean, in running deviations, not negative: a float
+            (static) or a scalar array (a leaf).
+        steps: The number of batches that are normalized as in batch norm.
+        skip_nonfinite: Whether the running statistics of a channel are left as they were where
+            those of the batch are not finite.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> from inox.nn import export_state
+        >>> layer, state = export_state(BatchRenorm(3, momentum=0.5, steps=1))
+        >>> x = 5 + 2 * jax.random.normal(jax.random.key(0), (64, 3))
+        >>> _, running = layer(x, state)  # batch norm
+        >>> y, state = layer(x[:4], running)
+        >>> layer.train(False)
+        >>> expected, _ = layer(x[:4], running)
+        >>> print(abs(y - expected).max() < 1e-5)
+        True
+
+    References:
+        | Batch Renormalization: Towards Reducing Minibatch Dependence (Ioffe, 2017)
+        | https://arxiv.org/abs/1702.03275
+    """
+
+    r_max: float | Array
+    d_max: float | Array
+    steps: int
+
+    def __init__(
+        self,
+        channels: int,
+        epsilon: float | Array = 1e-03,
+        momentum: float | Array = 0.99,
+        *,
+        scale: ArrayLike | Parameter | None = None,
+        bias: ArrayLike | Parameter | None = None,
+        axis_name: AxisName = None,
+        r_max: float | Array = 3.0,
+        d_max: float | Array = 5.0,
+        steps: int = 1000,
+        skip_nonfinite: bool = False,
+    ) -> None:
+        super().__init__(
+            channels,
+            epsilon,
+            momentum,
+            scale=scale,
+            bias=bias,
+            axis_name=axis_name,
+            skip_nonfinite=skip_nonfinite,
+        )
+        _check_limit(r_max, "r_max", 1, "1 corrects nothing, the paper uses 3")
+        _check_limit(d_max, "d_max", 0, "0 corrects nothing, the paper uses 5")
+        self.r_max, self.d_max = static_number(r_max), static_number(d_max)
+        self.steps = _number_of_batches(steps)
+        self.batches = StateEntry(jnp.zeros(self.channels))
+
+    def _normalize(
+        self, x: Array, where: ArrayLike | None, running: Statistics, batches: Array | None
+    ) -> tuple[Array, Moments]:
+        axes = tuple(range(x.ndim - 1))
+        # The correction is a scale and a shift of what batch norm gives, so that the output is
+        # rounded once. XLA finds the moments below in both and computes them once.
+        batch = moments(lax.stop_gradient(x), axes, where=where, axis_name=self.axis_name)
+        r, d = self._corrections(batch, running, batches)
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        y, batch = batch_norm(
+            x,
+            _product(r, scale),
+            _sum(_product(d, scale), bias),
+            epsilon=self.epsilon,
+            where=where,
+            axis_name=self.axis_name,
+        )
+        return y, batch
+
+    def _corrections(
+        self, batch: Moments, running: Statistics, batches: Array | None
+    ) -> tuple[Array, Array]:
+        """The factor r and the shift d of each channel, in the dtype of the statistics."""
+        dtype = batch.mean.dtype
+        mean, var = (lax.stop_gradient(leaf).astype(dtype) for leaf in running)
+        epsilon = lax.stop_gradient(jnp.asarray(self.epsilon, dtype))
+        largest, furthest = (
+            lax.stop_gradient(jnp.asarray(limit, dtype)) for limit in (self.r_max, self.d_max)
+        )
+        deviation = jnp.sqrt(var + epsilon)
+        r = jnp.clip(jnp.sqrt(batch.var + epsilon) / deviation, 1 / largest, largest)
+        d = jnp.clip((batch.mean - mean) / deviation, -furthest, furthest)
+        assert batches is not None
+        relied_on = batches >= jnp.asarray(self.steps, batches.dtype)
+        return (
+            jnp.where(relied_on, r, jnp.ones_like(r)),
+            jnp.where(relied_on, d, jnp.zeros_like(d)),
+        )
+
+    def _momentum(self, batches: Array) -> float | Array:
+        return self.momentum  # the batches are counted for r and d, not for a warmup
+
+
+def _number_of_batches(steps: Any) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"steps must be an integer; found {steps!r}. Write a number of batches.")
+    if not 0 <= steps <= MOST_STEPS:
+        raise ValueError(
+            f"steps must be between 0 and 2**24; found {steps}. It is the number of batches after "
+            "which the running statistics are relied on."
+        )
+    return int(steps)
+
+
+def _check_limit(value: Any, name: str, least: float, hint: str) -> None:
+    array = isinstance(value, (jax.Array, np.ndarray)) and floating(value, name).ndim == 0
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not (array or number):
+        raise TypeError(f"{name} must be a number or a scalar array; found {value!r}.")
+    if not isinstance(value, Tracer) and not float(value) >= least:
+        raise ValueError(f"{name} must be at least {least}; found {value} ({hint}).")
+
+
+def _wide(channels: Array, other: Array) -> tuple[Array, Array]:
+    """Both in the dtype of the first, with the rank of whichever has more axes."""
+    rank = max(channels.ndim, other.ndim)
+    one, two = (
+        jnp.reshape(array, (1,) * (rank - array.ndim) + array.shape) for array in (channels, other)
+    )
+    return one, two.astype(one.dtype)
+
+
+def _product(channels: Array, scale: Array | None) -> Array:
+    if scale is None:
+        return channels
+    one, other = _wide(channels, scale)
+    return one * other
+
+
+def _sum(shift: Array, bias: Array | None) -> Array:
+    if bias is None:
+        return shift
+    one, other = _wide(shift, bias)
+    return one + other

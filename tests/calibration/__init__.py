@@ -1,0 +1,1 @@
+"""Batch statistics over microbatches, data sets and copies of a network."""

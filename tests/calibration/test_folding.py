@@ -1,0 +1,132 @@
+"""`fold`: a map and a batch norm as one map, against float64 NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inox.folding import fold
+from inox.nn import BatchNorm, BatchRenorm, LayerNorm, Parameter, Statistics, export_state
+from tests.calibration.networks import message_has
+
+CHANNELS = 4
+
+
+def make_layer(kind=BatchNorm, **options):
+    """A batch norm in evaluation mode with statistics, scale and bias that are not round."""
+    random = np.random.default_rng(0)
+    mean, scale, bias = (jnp.asarray(random.standard_normal(CHANNELS), jnp.float32) for _ in "123")
+    var = jnp.asarray(random.uniform(0.1, 3, CHANNELS), jnp.float32)
+    layer, state = export_state(kind(CHANNELS, **({"scale": scale, "bias": bias} | options)))
+    layer.train(False)
+    return layer, {**state, layer.stats: Statistics(mean, var)}
+
+
+def normal(*shape, dtype=jnp.float32, seed=1):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
+
+
+def convolve(kernel, bias, x):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+    return y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1)).astype(y.dtype)
+
+
+def linear(kernel, bias, x):
+    y = x @ kernel
+    return y if bias is None else y + jnp.reshape(bias, (1, -1)).astype(y.dtype)
+
+
+def exact(layer, state, kernel, bias):
+    """The folded kernel and bias in float64."""
+    mean, var = (np.asarray(leaf, np.float64) for leaf in state[layer.stats])
+    factor = np.asarray(layer.scale.value, np.float64) / np.sqrt(var + layer.epsilon)
+    start = 0 if bias is None else np.asarray(bias, np.float64).reshape(-1)
+    offset = (start - mean) * factor + np.asarray(layer.bias.value, np.float64)
+    return np.asarray(kernel, np.float64) * factor, offset
+
+
+@pytest.mark.parametrize("shape", [(3, CHANNELS), (3, 3, 2, CHANNELS)], ids=["linear", "conv"])
+@pytest.mark.parametrize("kind", [BatchNorm, BatchRenorm])
+def test_folded_arrays_and_outputs(shape, kind):
+    """Kernel and bias are the formula's within 3 ulp, and the outputs agree, also with padding."""
+    layer, state = make_layer(kind)
+    apply = linear if len(shape) == 2 else convolve
+    x = normal(5, 3) if len(shape) == 2 else normal(2, 6, 6, 2)
+    kernel = normal(*shape, seed=2)
+    for bias in (None, normal(CHANNELS, seed=3), normal(1, 1, CHANNELS, seed=3)):
+        folded = fold(layer, state, kernel, bias, check=(apply, x), tolerance=2e-6)
+        assert folded[0].shape == shape
+        assert folded[1].shape == ((CHANNELS,) if bias is None else bias.shape)
+        expected_kernel, expected_bias = exact(layer, state, kernel, bias)
+        np.testing.assert_allclose(folded[0], expected_kernel, rtol=3 * 2.0**-23)
+        found = np.asarray(folded[1]).reshape(-1)
+        np.testing.assert_allclose(found, expected_bias, atol=4 * 2.0**-23, rtol=3 * 2.0**-23)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_kernels_are_rounded_once(dtype):
+    """Computed in float32: within half a unit of the half dtype, and 1% of one more."""
+    layer, state = make_layer()
+    kernel, bias = normal(3, CHANNELS, dtype=dtype), normal(CHANNELS, dtype=dtype, seed=3)
+    folded = fold(layer, state, kernel, bias)
+    eps = float(jnp.finfo(dtype).eps)
+    for found, expected in zip(folded, exact(layer, state, kernel, bias), strict=True):
+        assert found.dtype == dtype
+        unit = 2.0 ** np.floor(np.log2(np.abs(expected))) * eps
+        error = np.abs(np.asarray(found, np.float64) - expected) / unit
+        assert error.max() <= 0.51
+
+
+def test_compiled_parameters_and_scalar_scales():
+    """It works under jit, takes Parameters, and scales that are the same for all channels."""
+    layer, state = make_layer(scale=jnp.float32(2.0), bias=jnp.full((1, CHANNELS), 0.5))
+    kernel = normal(3, CHANNELS)
+    folded = jax.jit(fold)(layer, state, Parameter(kernel), Parameter(normal(CHANNELS)))
+    y = linear(kernel, normal(CHANNELS), normal(5, 3))
+    np.testing.assert_allclose(linear(*folded, normal(5, 3)), layer(y, state)[0], atol=1e-5)
+
+
+def test_the_self_check_names_the_largest_deviation():
+    """A map that isn't the kernel's is caught, with the deviation, its channel and the cure."""
+    layer, state = make_layer()
+    kernel, x = normal(3, CHANNELS), normal(5, 3)
+
+    def activated(kernel, bias, x):  # something stands between the map and the norm
+        y = linear(kernel, bias, x)
+        return y.at[:, 2].set(jnp.abs(y[:, 2]))
+
+    with pytest.raises(ValueError, match=r"tolerance 1e-05 is exceeded") as error:
+        fold(layer, state, kernel, check=(activated, x), tolerance=1e-5)
+    message_has(error, "channel 2")
+    plain = np.asarray(layer(activated(kernel, None, x), state)[0], np.float64)
+    wrong = np.asarray(activated(*fold(layer, state, kernel), x), np.float64)
+    deviation = np.abs(wrong - plain).max() / np.abs(plain).max()
+    message_has(error, f"up to {deviation:.3g} of")
+    bad = {**state, layer.stats: Statistics(jnp.full(CHANNELS, jnp.nan), jnp.ones(CHANNELS))}
+    with pytest.raises(ValueError, match="exceeded"):
+        fold(layer, bad, kernel, check=(linear, x), tolerance=1e-5)
+
+
+def test_mistakes_are_told():
+    """Each mistake has a message with the cure."""
+    layer, state = make_layer()
+    kernel = normal(3, CHANNELS)
+    for arguments, options, match in (
+        ((kernel.T,), {}, "output channels last"),
+        ((kernel[0],), {}, "an axis"),
+        ((kernel, jnp.zeros(3)), {}, "bias must have one value"),
+        ((kernel, jnp.zeros((5, CHANNELS))), {}, "bias must have one value"),
+        ((kernel,), {"tolerance": 1e-5}, "belong together"),
+        ((kernel,), {"check": (linear, kernel)}, "belong together"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fold(layer, state, *arguments, **options)
+    with pytest.raises(TypeError, match="must be a batch norm"):
+        fold(LayerNorm(), state, kernel)
+    wide, state = make_layer(scale=jnp.ones((7, CHANNELS)))
+    with pytest.raises(ValueError, match="more than its 4 channels"):
+        fold(wide, state, kernel)
+    layer.train()
+    with pytest.raises(ValueError, match=r"layer\.train\(False\)"):
+        fold(layer, state, kernel)
