@@ -12,7 +12,13 @@ import pytest
 
 import inox
 
-PUBLIC_MODULES = ["inox.nn", "inox.nn.normalization", "inox.functional"]
+PUBLIC_MODULES = [
+    "inox.calibration",
+    "inox.folding",
+    "inox.functional",
+    "inox.nn",
+    "inox.nn.normalization",
+]
 MODULES = ["inox", *(info.name for info in pkgutil.walk_packages(inox.__path__, "inox."))]
 
 

@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inox.nn import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, export_state
+from inox.nn import (
+    BatchNorm,
+    BatchRenorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    export_state,
+)
 
 CHANNELS = 4
 SCALE = np.array([0.5, -1.0, 2.0, 1.5])
@@ -73,6 +81,10 @@ CASES = (
         lambda: BatchNorm(CHANNELS, 1e-2, 0.5, scale=scale(), bias=bias(), warmup=True),
         lambda x: standardize64(x, (0, 1, 2), 1e-2) * SCALE + BIAS,
         ("scale", "bias"),
+    ),
+    # Its first thousand batches are those of batch norm.
+    Case(
+        "batch_renorm", lambda: BatchRenorm(CHANNELS), lambda x: standardize64(x, (0, 1, 2), 1e-3)
     ),
     Case("layer", lambda: LayerNorm(), lambda x: standardize64(x, -1, 1e-5)),
     Case(

@@ -111,7 +111,8 @@ def test_ensemble_by_vmap_equals_a_loop(mode):
         expected = alone(layer, state, batches[index])
         assert jax.tree.structure(together) == jax.tree.structure(expected)
         for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(expected), strict=True):
-            assert_close(one[index], other, 16)
+            # The gradient of epsilon is a sum over channels that cancels to a tenth of its terms.
+            assert_close(one[index], other, 64)
         if mode:
             assert_close(
                 expected[1][0],

@@ -27,7 +27,7 @@ Function = Callable[..., tuple[Array, ...]]
 
 def _rule(shapes: Sequence[tuple[int, ...]], results: Sequence[tuple[int, ...]]) -> str:
     """The factors of Shardy's rule: d0, d1, … for dimensions, u0, u1, … for those of size 1."""
-    full = max(shapes, key=math.prod)
+    full = np.broadcast_shapes(*shapes)
     unit = iter(range(len(full) * (len(shapes) + len(results))))
 
     def factors(shape: tuple[int, ...]) -> str:
@@ -53,12 +53,12 @@ def partitioned(
         local: From what a device holds (shapes and dtypes) to a function of positional arrays and
             its kernel.
         names: The names of the operands.
-        shapes: Their shapes; the largest has full size in every dimension.
+        shapes: Their shapes. How the largest of them is split decides how all are.
         results: The shapes of the results.
         devices: Those of the program.
     """
     widest = max(range(len(shapes)), key=lambda i: math.prod(shapes[i]))
-    full = shapes[widest]
+    full = np.broadcast_shapes(*shapes)
     rank = len(full)
 
     def split_of(mesh: Any, arguments: Any) -> tuple[Any, list[Any]]:

@@ -52,7 +52,12 @@ def _varies(shape: tuple[int, ...]) -> tuple[bool, ...]:
 def _supported(x: Any, *others: Any) -> bool:
     """Whether an array, and others that must be like it, have a dtype the kernels know."""
     known = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
-    return x.dtype in known and all(o.shape == x.shape and o.dtype == x.dtype for o in others)
+    return x.dtype in known and all(other.dtype == x.dtype for other in others)
+
+
+def _shape(*arrays: Any) -> tuple[int, ...]:
+    """The shape of all arrays together: under `vmap` over parameters, x may be the one repeated."""
+    return np.broadcast_shapes(*(array.shape for array in arrays))
 
 
 def _operands(
@@ -71,7 +76,8 @@ def normalize_kernel(
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
     if "where" in operands or epsilon.size != 1 or not _supported(x):
         return None
-    found = view(x.shape, axes, [_varies(p.shape) for p in parameters])
+    shape = _shape(x, *parameters)
+    found = view(shape, axes, [_varies(p.shape) for p in parameters])
     if found is None:
         return None
     seen: View = found
@@ -81,10 +87,9 @@ def normalize_kernel(
     ) -> tuple[Array, ...]:
         given = _operands(seen, epsilon, scale, bias)
         result = [jax.ShapeDtypeStruct(seen.sizes(), x.dtype)]
-        (y,) = _call(
-            "inox_normalize", result, x.reshape(seen.sizes()), *given, centred=np.bool_(centred)
-        )
-        return (y.reshape(x.shape),)
+        x = jnp.broadcast_to(x, shape).reshape(seen.sizes())
+        (y,) = _call("inox_normalize", result, x, *given, centred=np.bool_(centred))
+        return (y.reshape(shape),)
 
     return Kernel(run, axes, lambda results, split: results)
 
@@ -106,12 +111,13 @@ def cotangent_kernel(
         return None
     if epsilon.size != 1 or not _supported(x, dy):
         return None
+    shape = _shape(dy, x) if scale is None else _shape(dy, x, scale)
     flags = [] if scale is None else [_varies(scale.shape)]
     for name, shared in outputs:
         if name != "x_tangent":
-            rank = len(x.shape)
-            flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(x.shape)))
-    found = view(x.shape, axes, flags)
+            rank = len(shape)
+            flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
+    found = view(shape, axes, flags)
     if found is None:
         return None
     seen: View = found
@@ -130,13 +136,13 @@ def cotangent_kernel(
         dx, dscale, dbias = _call(
             "inox_normalize_cotangent",
             results,
-            dy.reshape(sizes),
-            x.reshape(sizes),
+            jnp.broadcast_to(dy, shape).reshape(sizes),
+            jnp.broadcast_to(x, shape).reshape(sizes),
             *_operands(seen, epsilon, scale, None)[:2],
             centred=np.bool_(centred),
         )
         arrays = {
-            "x_tangent": lambda: dx.reshape(x.shape),
+            "x_tangent": lambda: dx.reshape(shape),
             "scale_tangent": lambda: seen.gradient(dscale, wanted["scale_tangent"]),
             "bias_tangent": lambda: seen.gradient(dbias, wanted["bias_tangent"]),
         }
