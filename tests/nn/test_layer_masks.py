@@ -85,7 +85,10 @@ def test_padded_and_masked_input_equals_the_ragged_one(name):
         part = DATA[row : row + 1, :length]
         assert_close(y[row : row + 1, :length], expected(part))
         slopes, by_part = ragged(layer, part, WEIGHT[row : row + 1, :length])
-        assert_close(by_x[row : row + 1, :length], by_part, 32)
+        # A slice of two has a gradient of nearly 0, of which only rounding is left: what counts is
+        # the size of the terms that cancel.
+        deviation = 1 / np.sqrt(np.var(part) + 1e-5)
+        np.testing.assert_allclose(by_x[row : row + 1, :length], by_part, 4e-6, 4e-6 * deviation)
         totals = jax.tree.map(lambda one, other: one + other, totals, slopes)
     for one, other in zip(jax.tree.leaves(by_layer), jax.tree.leaves(totals), strict=True):
         assert_close(one, other, 32)
