@@ -1,0 +1,36 @@
+// The element types of arrays, and what they are computed and summed in.
+//
+// Half types are 16 bits without arithmetic of their own. Parameters, statistics and gradients of
+// parameters ("accumulators") are float32, or float64 beside float64 arrays.
+#pragma once
+
+#include <cstdint>
+
+namespace inox {
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+struct Float16 {
+  uint16_t bits;
+};
+
+enum class Element { kFloat32, kBFloat16, kFloat16, kFloat64 };
+
+inline constexpr int kElements = 4;
+
+template <class T>
+struct AccumulatorOf {
+  using Type = float;
+};
+
+template <>
+struct AccumulatorOf<double> {
+  using Type = double;
+};
+
+template <class T>
+using Accumulator = typename AccumulatorOf<T>::Type;
+
+}  // namespace inox

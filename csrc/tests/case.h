@@ -1,0 +1,41 @@
+// One random call of the operations: its shape and data, its results, and the exact ones.
+#pragma once
+
+#include <string>
+
+#include "guarded.h"
+#include "operations.h"
+
+namespace inox::test {
+
+// Runs the four operations on one shape and checks every result against extended precision, and
+// that nothing around the results was written. Returns what is wrong, or nothing.
+class Case {
+ public:
+  // Of at most `budget` elements.
+  explicit Case(uint64_t seed, int64_t budget = 20000);
+
+  std::string run(const Kernels& kernels, ThreadPool* pool);
+  // The bytes of all results of the last run.
+  std::string results() const;
+  std::string name() const;
+
+ private:
+  int64_t offset(int64_t outer, int64_t inner, int64_t length, int64_t group, int64_t c) const;
+  int64_t parameter(int64_t outer, int64_t group, int64_t c) const;
+  std::string check_normalization(const Normalization& call, Guarded& y, Guarded& dx,
+                                  Guarded& dscale, Guarded& dbias);
+  std::string check_reductions(const Reduction& call, Guarded& t, Guarded& mean,
+                               Guarded& residual, Guarded& var, Guarded& sum, Guarded& products);
+  Guarded array(int64_t count, Element element);
+  void keep(Guarded& array, int64_t count, Element element);
+
+  Random random_;
+  Element element_, accumulator_;
+  Shape shape_;
+  bool centred_, has_scale_, has_bias_, for_each_outer_, wide_;
+  double epsilon_, mean_, spread_, spread_dy_;
+  std::string results_;
+};
+
+}  // namespace inox::test

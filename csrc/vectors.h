@@ -1,0 +1,149 @@
+// Vectors of float64 numbers, as wide as the instruction set of this translation unit has them.
+//
+// Everything is computed in float64: a float32 result is then rounded once, at the end, and its
+// error is half a unit in the last place whatever the data. Kernels are written once, with the
+// vector extensions of GCC and Clang; intrinsics stand only where the compilers' own code for the
+// same is slow (see each).
+//
+// No floating-point contraction is allowed (-ffp-contract=off): a compiler contracts a*b + c in
+// one copy of a loop and not in another, and a row's bits would depend on which copy it fell to.
+// `fused` says where one rounding is meant.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "elements.h"
+
+#define INOX_INLINE static inline __attribute__((always_inline))
+
+namespace inox::INOX_UNIT {
+
+#if defined(__AVX512F__)
+inline constexpr int kLanes = 8;
+#elif defined(__AVX__)
+inline constexpr int kLanes = 4;
+#else
+inline constexpr int kLanes = 2;
+#endif
+
+typedef double Doubles __attribute__((vector_size(8 * kLanes)));
+typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
+
+template <size_t... I>
+INOX_INLINE Doubles broadcast(double value, std::index_sequence<I...>) {
+  return Doubles{((void)I, value)...};
+}
+
+INOX_INLINE Doubles broadcast(double value) {
+  return broadcast(value, std::make_index_sequence<kLanes>());
+}
+
+// Between float32 and float64. GCC 12 converts vectors of eight in two halves, and puts them
+// together again, where the processor has one instruction.
+INOX_INLINE Doubles to_doubles(Floats v) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_maskz_cvtps_pd(0xff, (__m256)v);
+#else
+  return __builtin_convertvector(v, Doubles);
+#endif
+}
+
+INOX_INLINE Floats to_floats(Doubles v) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v);
+#else
+  return __builtin_convertvector(v, Floats);
+#endif
+}
+
+// a * b + c: rounded once where the processor has the instruction, twice elsewhere.
+INOX_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+  return (Doubles)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+  return (Doubles)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+INOX_INLINE Doubles square_root(Doubles v) {
+#if defined(__AVX512F__)
+  // The form without a mask draws a false warning of an uninitialized value from GCC 12.
+  return (Doubles)_mm512_maskz_sqrt_pd(0xff, (__m512d)v);
+#elif defined(__AVX__)
+  return (Doubles)_mm256_sqrt_pd((__m256d)v);
+#elif defined(__SSE2__)
+  return (Doubles)_mm_sqrt_pd((__m128d)v);
+#else
+  for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrt(v[i]);
+  return v;
+#endif
+}
+
+// Whether a > b in any lane.
+INOX_INLINE bool any_greater(Doubles a, Doubles b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ) != 0;
+#elif defined(__AVX__)
+  return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_GT_OQ)) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_pd(_mm_cmpgt_pd((__m128d)a, (__m128d)b)) != 0;
+#else
+  bool any = false;
+  for (int i = 0; i < kLanes; ++i) any |= a[i] > b[i];
+  return any;
+#endif
+}
+
+// 0 in all lanes from `count` on, whatever stands there.
+INOX_INLINE Doubles first_lanes(Doubles v, int64_t count) {
+  Mask lane;
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+  return (Doubles)((Mask)v & (lane < count));
+}
+
+// One step of `fold`: of two vectors whose groups of `width` lanes are summed, the half groups
+// added to each other, the groups of `u` before those of `v`.
+template <int width, int half, size_t... I>
+INOX_INLINE Doubles half_groups(Doubles u, Doubles v, std::index_sequence<I...>) {
+  return __builtin_shufflevector(
+      u, v,
+      (int(I) / (kLanes / 2) * kLanes + int(I) % (kLanes / 2) / (width / 2) * width +
+       int(I) % (width / 2) + half * (width / 2))...);
+}
+
+template <int width>
+INOX_INLINE Doubles fold_pair(Doubles u, Doubles v) {
+  constexpr auto lanes = std::make_index_sequence<kLanes>();
+  return half_groups<width, 0>(u, v, lanes) + half_groups<width, 1>(u, v, lanes);
+}
+
+// The sum of the lanes of sums[k], in lane k. A vector's lanes are added in the same order
+// whichever lane the result goes to, so that a row's sum doesn't depend on the rows beside it.
+INOX_INLINE Doubles fold(const Doubles (&sums)[kLanes]) {
+  if constexpr (kLanes == 8) {
+    Doubles a = fold_pair<8>(sums[0], sums[1]), b = fold_pair<8>(sums[2], sums[3]);
+    Doubles c = fold_pair<8>(sums[4], sums[5]), d = fold_pair<8>(sums[6], sums[7]);
+    return fold_pair<2>(fold_pair<4>(a, b), fold_pair<4>(c, d));
+  } else if constexpr (kLanes == 4) {
+    return fold_pair<2>(fold_pair<4>(sums[0], sums[1]), fold_pair<4>(sums[2], sums[3]));
+  } else {
+    return fold_pair<2>(sums[0], sums[1]);
+  }
+}
+
+}  // namespace inox::INOX_UNIT

@@ -1,0 +1,118 @@
+"""The compiled kernels called as they are, without the operations that are lowered to them."""
+
+import ctypes
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inox.kernels.native import library as native
+
+SYMBOLS = ("inox_normalize", "inox_normalize_cotangent", "inox_moments", "inox_centred_sums")
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library of this installation, or the one that INOX_KERNELS_LIBRARY names.
+
+    Its handlers are registered under names of their own. Without a library the test is skipped.
+    """
+    path = os.environ.get("INOX_KERNELS_LIBRARY") or native.library().path
+    if path is None:
+        pytest.skip("the compiled kernels are not installed")
+    loaded = ctypes.CDLL(str(path))
+    for symbol in SYMBOLS:
+        handler = jax.ffi.pycapsule(getattr(loaded, symbol))
+        jax.ffi.register_ffi_target(target(symbol), handler, platform="cpu")
+    return loaded
+
+
+def target(symbol: str) -> str:
+    return f"{symbol}.tested"
+
+
+def instruction_set() -> str:
+    """The instruction set that the library has chosen."""
+    question = library().inox_instruction_set
+    question.restype = ctypes.c_char_p
+    return question().decode()
+
+
+def accumulator(dtype) -> np.dtype:
+    """The dtype of parameters and statistics beside arrays of `dtype`."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def like(shape, dtype) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("centred",))
+def _normalize(x, epsilon, scale, bias, centred):
+    call = jax.ffi.ffi_call(target("inox_normalize"), like(x.shape, x.dtype))
+    return call(x, epsilon, scale, bias, centred=np.bool_(centred))
+
+
+@functools.partial(jax.jit, static_argnames=("centred", "wanted"))
+def _cotangent(dy, x, epsilon, scale, centred, wanted):
+    outer, _, _, groups, channels = x.shape
+    shapes = {
+        "dx": like(x.shape, x.dtype),
+        "dscale": like((outer, groups, channels), epsilon.dtype),
+        "dbias": like((outer, groups, channels), epsilon.dtype),
+    }
+    results = [s if name in wanted else like((0,), s.dtype) for name, s in shapes.items()]
+    call = jax.ffi.ffi_call(target("inox_normalize_cotangent"), results)
+    return call(dy, x, epsilon, scale, centred=np.bool_(centred))
+
+
+@jax.jit
+def _moments(x):
+    statistics = like((x.shape[0], x.shape[2]), accumulator(x.dtype))
+    return jax.ffi.ffi_call(target("inox_moments"), [statistics] * 3)(x)
+
+
+@jax.jit
+def _centred_sums(t, x, mean, residual):
+    sums = like(mean.shape, mean.dtype)
+    return jax.ffi.ffi_call(target("inox_centred_sums"), [sums] * 2)(t, x, mean, residual)
+
+
+def _parameter(array, dtype):
+    return jnp.zeros((0,), dtype) if array is None else jnp.asarray(array, dtype)
+
+
+def normalize(x, scale=None, bias=None, epsilon=1e-5, *, centred=True) -> np.ndarray:
+    """y for x of (outer, inner, length, groups, channels)."""
+    library()
+    dtype = accumulator(x.dtype)
+    epsilon = jnp.asarray([epsilon], dtype)
+    return np.asarray(
+        _normalize(x, epsilon, _parameter(scale, dtype), _parameter(bias, dtype), centred)
+    )
+
+
+def cotangent(
+    dy, x, scale=None, epsilon=1e-5, *, centred=True, wanted=("dx", "dscale", "dbias")
+) -> list[np.ndarray]:
+    """dx, dscale and dbias; empty where not wanted."""
+    library()
+    dtype = accumulator(x.dtype)
+    epsilon = jnp.asarray([epsilon], dtype)
+    results = _cotangent(dy, x, epsilon, _parameter(scale, dtype), centred, wanted)
+    return [np.asarray(result) for result in results]
+
+
+def moments(x) -> list[np.ndarray]:
+    """Mean, residual and variance for x of (outer, length, groups, channels)."""
+    library()
+    return [np.asarray(result) for result in _moments(x)]
+
+
+def centred_sums(t, x, mean, residual) -> list[np.ndarray]:
+    """The sums of t and of t (x - mean - residual)."""
+    library()
+    return [np.asarray(result) for result in _centred_sums(t, x, mean, residual)]
