@@ -1,0 +1,89 @@
+"""The page on devices: its Python blocks run, its links lead somewhere, its table is computed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "distributed.md"
+BYTES = ROOT / "examples" / "distributed" / "bytes_sent.py"
+
+
+def program() -> str:
+    """All Python blocks, each at its line, so that a traceback names the page's line."""
+    text = PAGE.read_text(encoding="utf-8")
+    source = ""
+    for match in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        start = text[: match.start(1)].count("\n")
+        source += "\n" * (start - source.count("\n")) + match[1]
+    return source
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, as a user runs it: without the eight devices of the tests."""
+    variables = dict(os.environ)
+    variables.pop("XLA_FLAGS", None)
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_blocks_run(tmp_path):
+    """The blocks run as one program in a fresh process, with JAX's own settings, and no warning."""
+    source = program()
+    assert source.count("assert") >= 8
+    script = tmp_path / "distributed.md.py"
+    script.write_text(source, encoding="utf-8")
+    done = run(tmp_path, "-W", "error", str(script))
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_and_programs_are_there():
+    """Every picture, page and program that the page names is in the repository."""
+    text = PAGE.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    programs = re.findall(r"python (examples/\S+?\.py)", text)
+    assert len(links) >= 4
+    assert len(set(programs)) == 3
+    for path in [PAGE.parent / link for link in links] + [ROOT / name for name in programs]:
+        assert path.is_file(), path
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory):
+    """The program of the table for four devices, with a copy of the page."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path_factory.mktemp("measured")
+    page = folder / "page.md"
+    page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    done = run(folder, str(BYTES), "--devices", "4", "--page", str(page))
+    return done, page.read_text(encoding="utf-8")
+
+
+def test_arithmetic_is_what_is_compiled(measured):
+    """On four devices, each layer's collectives have the bytes of the arithmetic.
+
+    With more rows and with more channels too. The other numbers of devices of the page are left
+    to the program.
+    """
+    done, _ = measured
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Arithmetic and compiled programs agree." in done.stdout
+
+
+def test_table_is_the_one_that_is_computed(measured):
+    """The page has the program's table, and its last line is what pencil and paper give."""
+    _, page = measured
+    assert page == PAGE.read_text(encoding="utf-8")
+    gather, total = 5 * 512 * 4 * 9_999, 2 * 6 * 512 * 4 * 9_999 / 10_000
+    (line,) = (line for line in page.splitlines() if line.startswith("| batch, `axis_name` | 2"))
+    assert line.endswith(f"| {(gather + total) / 1e6:.3g} MB |")
