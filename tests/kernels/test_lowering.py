@@ -1,6 +1,7 @@
 """Which implementation runs is chosen when a program is lowered, and can be read in its text."""
 
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -74,6 +75,22 @@ def test_batched_parameters_run_on_kernels(name):
         alone = jax.jit(both(NORMS[name]))(*(a[i] for a in stacked))
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-6, atol=1e-6)
+
+
+@needs_kernels
+@pytest.mark.parametrize("mapped", list(itertools.product((0, None), repeat=4))[:-1])
+def test_every_choice_of_what_is_mapped(mapped):
+    """`vmap` over any of x, dy, scale and bias: values and gradients are those of a loop."""
+    operands = [
+        np.stack(pair) if axis == 0 else pair[0]
+        for axis, pair in zip(mapped, zip(arrays(8, 1), arrays(8, 2), strict=True), strict=True)
+    ]
+    program = jax.jit(both(NORMS["layer"]))
+    together = jax.jit(jax.vmap(both(NORMS["layer"]), mapped))(*operands)
+    for i in range(2):
+        alone = program(*(a[i] if m == 0 else a for a, m in zip(operands, mapped, strict=True)))
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-5)
 
 
 @needs_kernels

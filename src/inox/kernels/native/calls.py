@@ -112,6 +112,12 @@ def cotangent_kernel(
     if epsilon.size != 1 or not _supported(x, dy):
         return None
     shape = _shape(dy, x) if scale is None else _shape(dy, x, scale)
+    # Under `vmap` over some of them alone, a sum that does not depend on what is mapped has size 1
+    # along it, where the kernel would repeat it.
+    if "bias_tangent" in wanted and dy.shape != shape:
+        return None
+    if "scale_tangent" in wanted and _shape(dy, x) != shape:
+        return None
     flags = [] if scale is None else [_varies(scale.shape)]
     for name, shared in outputs:
         if name != "x_tangent":
