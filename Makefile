@@ -18,16 +18,19 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint format types accuracy bench sanitize clean
+.PHONY: help test demo demo-distributed lint format types accuracy bench sanitize clean
 
 help:  ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: $(VENV)/.installed-test  ## Run the whole test suite (ARGS: further pytest arguments)
 	INOX_REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 demo: $(VENV)/.installed-demo  ## Train the digits example four ways (ARGS="--help" tells its options)
 	$(BIN)/python examples/digits/run.py $(ARGS)
+
+demo-distributed: $(VENV)/.installed-demo  ## Train in two processes joined by JAX, and compare with one (ARGS="--help")
+	$(BIN)/python examples/distributed/run.py $(ARGS)
 
 lint: $(VENV)/.installed-lint  ## Check formatting and lint, changing nothing
 	$(BIN)/ruff format --check .
