@@ -61,7 +61,9 @@ def test_one_state_and_states_without_weight():
     """Alone, or beside states with a count of 0, a state is as it was."""
     layer, _, states = clients()
     same_bits(merge_states(states[:1], [3])[layer.stats], states[0][layer.stats])
-    same_bits(merge_states(states, [0, 2.5, 0])[layer.stats], states[1][layer.stats])
+    alone = merge_states(states, [0, 2.5, 0])
+    same_bits(alone[layer.stats], states[1][layer.stats])
+    same_bits(alone[layer.batches], states[1][layer.batches])
 
 
 def test_restored_states_and_scale_of_the_counts():

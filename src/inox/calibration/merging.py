@@ -1,5 +1,6 @@
 """Running statistics of several copies of one network, pooled."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ def merge_states(states: Sequence[Mapping[str, Any]], counts: Sequence[ArrayLike
         if key in statistics:
             merged[key] = _pooled(entries, weights)
         elif key.endswith(BATCHES) and key.removesuffix(BATCHES) + STATS in statistics:
-            merged[key] = sum(map(jnp.asarray, entries[1:]), start=jnp.asarray(entries[0]))
+            merged[key] = _added(entries, weights)
         else:
             merged[key] = _same(str(key), entries)
     return merged
@@ -140,6 +141,15 @@ def _pooled(entries: Sequence[Any], weights: Sequence[Array]) -> Statistics:
         )
     )
     return Statistics(pooled.mean, pooled.var)
+
+
+def _added(entries: Sequence[Any], weights: Sequence[Array]) -> Array:
+    """Numbers of batches, of the states that take part."""
+    numbers = [
+        jnp.where(weight > 0, number, jnp.zeros_like(number))
+        for number, weight in zip(map(jnp.asarray, entries), weights, strict=True)
+    ]
+    return functools.reduce(jnp.add, numbers)
 
 
 def _same(key: str, entries: Sequence[Any]) -> Any:
