@@ -62,7 +62,7 @@ sanitize: ## Run the kernels' tests under the address, undefined behaviour and t
 	done
 
 clean:  ## Remove the environment, caches and what builds and the demo wrote
-	rm -rf $(VENV) .venv-wheel build dist out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp again, because an interrupted venv leaves a python without pip behind.

@@ -17,12 +17,14 @@ are again one such map:
 True
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .functional.arguments import ArrayLike, floating
 from .functional.reciprocal_root import reciprocal_root
@@ -171,6 +173,28 @@ def _by_channel(parameter: Parameter | None, name: str, channels: int, dtype: An
     return jnp.broadcast_to(jnp.reshape(value, shape[-1:]), (channels,)).astype(dtype)
 
 
+def _checked(
+    check: tuple[Apply, Any], tolerance: float, folded: tuple[Array, Array]
+) -> tuple[Apply, Any]:
+    """What the check is made with; an error where it can't be made."""
+    if not isinstance(check, (tuple, list)) or len(check) != 2 or not callable(check[0]):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"check must be a pair (apply, x), of a function apply(kernel, bias, x) and its input; "
+            f"found {type(check).__name__}."
+        )
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(
+            f"tolerance must be a finite number from 0; found {tolerance!r}. Give the largest "
+            "difference allowed, as a share of the largest output, such as 1e-5."
+        )
+    if any(isinstance(array, Tracer) for array in folded):
+        raise TypeError(
+            "check compares numbers, which are not known under jax.jit. Fold outside of it, or "
+            "leave check out."
+        )
+    return check[0], check[1]
+
+
 def _compare(
     layer: BatchNorm,
     state: Mapping[str, Any],
@@ -180,7 +204,7 @@ def _compare(
     tolerance: float,
 ) -> None:
     """Raises where the folded map is further from the map and the norm than the tolerance."""
-    apply, x = check
+    apply, x = _checked(check, tolerance, folded)
     expected = np.asarray(layer(apply(*plain, x), state)[0], np.float64)
     found = np.asarray(apply(*folded, x), np.float64)
     if found.shape != expected.shape:

@@ -3,6 +3,7 @@
 import ctypes
 from pathlib import Path
 
+import jaxlib
 import pytest
 
 import inox.kernels.native
@@ -49,11 +50,13 @@ def test_a_library_for_a_newer_runtime_is_declined_with_one_warning(monkeypatch)
 
 
 @needs_kernels
-def test_a_broken_library_is_declined(monkeypatch, tmp_path):
-    """A file that is no library at all: a warning, not a crash."""
+@pytest.mark.parametrize("kind", ["no library", "another library"])
+def test_a_broken_library_is_declined(kind, monkeypatch, tmp_path):
+    """A file that is no library, and a library without the kernels: a warning, not a crash."""
     broken = tmp_path / "libinox_kernels.so"
     broken.write_bytes(b"not a library")
-    monkeypatch.setattr(loading, "_file", lambda: broken)
+    other = Path(jaxlib.__file__).parent / "libjax_common.so"
+    monkeypatch.setattr(loading, "_file", lambda: broken if kind == "no library" else other)
     with pytest.warns(RuntimeWarning, match="does not load"):
         assert not loading.library.__wrapped__().available
 

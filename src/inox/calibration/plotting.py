@@ -33,12 +33,13 @@ def draw(rows: Sequence[Any], path: str | Path) -> None:
     for axis, (name, label, scale) in zip(axes, panels, strict=True):
         for index, row in enumerate(rows):
             values = getattr(row, name)
+            values = np.where(np.isfinite(values), values, np.nan)  # nothing is drawn for these
             if scale == "log":  # what is exactly 0 stands at the left edge
                 values = np.maximum(values, 1e-12)
             spread = np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.zeros(1)
             axis.plot(values, index + spread, ".", color=BLUE, markersize=4, alpha=0.7)
             axis.axhline(index + 0.5, color="0.9", linewidth=0.8)
-        if scale:
+        if scale and any(np.isfinite(row.divergence).any() for row in rows):
             axis.set_xscale(scale)
         else:
             axis.axvline(0, color="0.4", linewidth=1)
@@ -50,5 +51,5 @@ def draw(rows: Sequence[Any], path: str | Path) -> None:
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25)
     axes[0].set_yticks(range(len(rows)), [row.layer for row in rows])
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    axes[0].set_ylim(max(len(rows), 1) - 0.5, -0.5)
     figure.savefig(path, dpi=150)

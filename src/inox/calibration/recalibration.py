@@ -43,7 +43,7 @@ def recalibrate(
 
     Frozen batch norms keep their statistics, and so does a channel that no batch has reached. The
     mode that batch norms are in plays no part; other modules, dropout for example, stay in theirs.
-    With `warmup` the count of batches becomes at least the number of batches.
+    With `warmup`, and in batch renorm, the count of batches becomes at least the number of batches.
 
     Nothing is changed in place. Whatever interrupts the pass, the state handed in is whole.
 

@@ -162,7 +162,12 @@ def check_epsilon(value: Any) -> None:
             f"epsilon must be a small number such as 1e-05; found {value}. If it is meant as a "
             "number of channels or features: no layer but BatchNorm takes one."
         )
-    if not isinstance(value, Tracer) and not bool(np.all(np.asarray(value) >= 0)):
+    if np.shape(value) != ():
+        raise ValueError(
+            f"epsilon must be a scalar; found shape {np.shape(value)}. For one a layer, build "
+            "stacked layers and map over them with jax.vmap."
+        )
+    if not isinstance(value, Tracer) and not bool(np.asarray(value) >= 0):
         raise ValueError(
             f"epsilon must not be negative; found {value}. It is added to the variance: use a "
             "small positive number such as 1e-05."
@@ -182,11 +187,6 @@ def _check_scalar(value: Any, name: str) -> None:
 def epsilon_operand(epsilon: Any, x: Array, dtype: Any) -> Array:
     """Epsilon as a scalar with the rank of `x`, in the dtype of the statistics."""
     check_epsilon(epsilon)
-    if np.shape(epsilon) != ():
-        raise ValueError(
-            f"epsilon must be a scalar; found shape {np.shape(epsilon)}. For one a layer, build "
-            "stacked layers and map over them with jax.vmap."
-        )
     if isinstance(epsilon, (int, float)):
         return jnp.full((1,) * x.ndim, epsilon, dtype)
     return jnp.reshape(epsilon, (1,) * x.ndim).astype(dtype)

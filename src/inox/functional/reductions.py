@@ -40,7 +40,7 @@ def accumulator(dtype: np.dtype) -> np.dtype:
 
 
 def size(shape: Sequence[int], axes: Axes) -> int:
-    """How many elements of `shape` lie along `axes`."""
+    """How many elements of `shape` lie along `axes`; a symbol where a dimension is one."""
     return math.prod(shape[axis] for axis in axes)
 
 
@@ -51,7 +51,10 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
     it has the mask's kept sizes.
     """
     if where is None:
-        return np.full((1,) * len(shape), size(shape, axes), dtype)
+        elements, kept = size(shape, axes), (1,) * len(shape)
+        if isinstance(elements, int):
+            return np.full(kept, elements, dtype)
+        return jnp.full(kept, jnp.asarray(elements).astype(dtype))  # a symbol, in an export
     # Summed as integers: float32 would stop counting at 2**24.
     counted = jnp.sum(where, axes, dtype=jnp.int32, keepdims=True).astype(dtype)
     repeated = math.prod(shape[axis] for axis in axes if where.shape[axis] == 1)
@@ -76,7 +79,8 @@ def _divided(total: Array, number: Number) -> Array:
         known = max(1, int(number.item()))
         # The reciprocal of a power of two is exact, and XLA does not take the multiplication for
         # too expensive to be fused: 1.2 to 1.5 times faster over many short slices.
-        if known & (known - 1) == 0 and total.size >= MANY:
+        many = not isinstance(total.size, int) or total.size >= MANY
+        if known & (known - 1) == 0 and many:
             return total * jnp.asarray(1 / known, total.dtype)
         divisor = jnp.full_like(total, known)
     else:
@@ -92,6 +96,8 @@ def mean_square(x: Array, axes: Axes, number: Number) -> Array:
     near 16 / sqrt(n), which is exact, it stays below 256 times the largest square.
     """
     largest = size(x.shape, axes)
+    if not isinstance(largest, int):  # a symbol, in an export: as for a million
+        largest = 2**20
     scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, largest) / 256) / 2))
     if scale == 1:
         return average(lax.square(x), axes, number)

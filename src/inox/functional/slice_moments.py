@@ -78,7 +78,8 @@ def _moments(
     mean = average(x, axes, number)
     deviation = masked(x - mean, where)
     residual = average(deviation, axes, number)
-    if size(x.shape, axes) < LONG:
+    elements = size(x.shape, axes)
+    if isinstance(elements, int) and elements < LONG:
         return mean, residual, mean_square(masked(deviation - residual, where), axes, number)
     var = mean_square(deviation, axes, number) - lax.square(residual)
     return mean, residual, jnp.maximum(var, jnp.zeros_like(var))

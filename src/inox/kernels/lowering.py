@@ -59,6 +59,9 @@ def _lower_on_cpu(
     static: tuple[tuple[str, Any], ...],
 ) -> Any:
     avals = context.avals_in
+    if not all(isinstance(n, int) for aval in avals for n in aval.shape):
+        # Symbols, in an export: neither a kernel's view of them nor where to cut them is known.
+        return _lowered(context, arrays, operation.run(names, static))
     devices = devices_of_lowering(context)
     # Where an array may be split over devices, and no kernel tells how, the reference stands:
     # another way to compute might cut an array along an axis that is split.

@@ -102,16 +102,17 @@ def library() -> Library:
         return Library(None, "not part of this installation (it was built without a compiler)")
     try:
         handle = ctypes.CDLL(str(path))
-    except OSError as error:
-        return _refused(f"the shared library does not load: {error}", path)
-    built = handle.inox_abi_major(), handle.inox_abi_minor()
+        handlers = {target: getattr(handle, symbol) for symbol, target in TARGETS.items()}
+        built = handle.inox_abi_major(), handle.inox_abi_minor()
+        handle.inox_instruction_set.restype = ctypes.c_char_p
+        instruction_set = handle.inox_instruction_set().decode()
+    except (OSError, AttributeError) as error:  # no library, or that of another version
+        return _refused(f"the shared library does not load: {error}; install Inox again", path)
     if reason := declined(built, runtime_interface()):
         return _refused(reason, path)
-    for symbol, target in TARGETS.items():
-        handler = jax.ffi.pycapsule(getattr(handle, symbol))
-        jax.ffi.register_ffi_target(target, handler, platform="cpu")
-    handle.inox_instruction_set.restype = ctypes.c_char_p
-    return Library(handle.inox_instruction_set().decode(), "", path)
+    for target, handler in handlers.items():
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
+    return Library(instruction_set, "", path)
 
 
 def _refused(reason: str, path: Path) -> Library:
