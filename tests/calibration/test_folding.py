@@ -122,6 +122,17 @@ def test_mistakes_are_told():
     ):
         with pytest.raises(ValueError, match=match):
             fold(layer, state, *arguments, **options)
+    x = normal(5, 3)
+    for check, tolerance, kind, match in (
+        (linear, 1e-5, TypeError, "check must be a pair"),
+        ((x, linear), 1e-5, TypeError, "check must be a pair"),
+        ((linear, x), -1e-5, ValueError, "tolerance must be a finite number"),
+        ((linear, x), np.nan, ValueError, "tolerance must be a finite number"),
+    ):
+        with pytest.raises(kind, match=match):
+            fold(layer, state, kernel, check=check, tolerance=tolerance)
+    with pytest.raises(TypeError, match=r"under jax\.jit"):
+        jax.jit(lambda kernel: fold(layer, state, kernel, check=(linear, x), tolerance=1))(kernel)
     with pytest.raises(TypeError, match="must be a batch norm"):
         fold(LayerNorm(), state, kernel)
     wide, state = make_layer(scale=jnp.ones((7, CHANNELS)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .summation import total
+from .summation import is_number, total
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -52,9 +52,9 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
     """
     if where is None:
         elements, kept = size(shape, axes), (1,) * len(shape)
-        if isinstance(elements, int):
+        if is_number(elements):
             return np.full(kept, elements, dtype)
-        return jnp.full(kept, jnp.asarray(elements).astype(dtype))  # a symbol, in an export
+        return jnp.full(kept, jnp.asarray(elements).astype(dtype))
     # Summed as integers: float32 would stop counting at 2**24.
     counted = jnp.sum(where, axes, dtype=jnp.int32, keepdims=True).astype(dtype)
     repeated = math.prod(shape[axis] for axis in axes if where.shape[axis] == 1)
@@ -79,7 +79,7 @@ def _divided(total: Array, number: Number) -> Array:
         known = max(1, int(number.item()))
         # The reciprocal of a power of two is exact, and XLA does not take the multiplication for
         # too expensive to be fused: 1.2 to 1.5 times faster over many short slices.
-        many = not isinstance(total.size, int) or total.size >= MANY
+        many = not is_number(total.size) or total.size >= MANY
         if known & (known - 1) == 0 and many:
             return total * jnp.asarray(1 / known, total.dtype)
         divisor = jnp.full_like(total, known)
@@ -96,7 +96,7 @@ def mean_square(x: Array, axes: Axes, number: Number) -> Array:
     near 16 / sqrt(n), which is exact, it stays below 256 times the largest square.
     """
     largest = size(x.shape, axes)
-    if not isinstance(largest, int):  # a symbol, in an export: as for a million
+    if not is_number(largest):  # as for a million
         largest = 2**20
     scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, largest) / 256) / 2))
     if scale == 1:

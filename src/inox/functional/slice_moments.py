@@ -47,7 +47,7 @@ from ..kernels.native.calls import centred_sums_kernel, moments_kernel
 from ..kernels.operation import Operation
 from .pooling import SplitMoments, pool_over_devices, range_scale
 from .reductions import Reduction, accumulator, average, count, masked, mean_square, size
-from .summation import total
+from .summation import is_number, total
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -79,7 +79,7 @@ def _moments(
     deviation = masked(x - mean, where)
     residual = average(deviation, axes, number)
     elements = size(x.shape, axes)
-    if isinstance(elements, int) and elements < LONG:
+    if is_number(elements) and elements < LONG:
         return mean, residual, mean_square(masked(deviation - residual, where), axes, number)
     var = mean_square(deviation, axes, number) - lax.square(residual)
     return mean, residual, jnp.maximum(var, jnp.zeros_like(var))

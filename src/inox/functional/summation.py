@@ -27,12 +27,17 @@ SOME = 2**17
 PARTS = 16
 
 
+def is_number(size: Any) -> bool:
+    """Whether a size is known; in an export it may be a symbol."""
+    return isinstance(size, int)
+
+
 def _total(*, x: Array, axes: Axes) -> tuple[Array]:
     return (jnp.sum(x, axes, keepdims=True),)
 
 
 def _total_on_cpu(*, x: Array, axes: Axes) -> tuple[Array]:
-    if not isinstance(x.size, int):  # symbols, in an export: nothing can be cut
+    if not is_number(x.size):  # nothing can be cut
         return _total(x=x, axes=axes)
     trailing = set(axes) == set(range(-len(axes), 0))
     if 0 < x.size < FEW or (not trailing and (-1 in axes or 0 < x.size < SOME)):

@@ -23,8 +23,12 @@ from typing import Any
 import jax
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+try:  # jax.extend.core has it, too, but loads Pallas with it: 20 of the 60 ms that an import took
+    from jax._src.core import Primitive
+except ImportError:
+    from jax.extend.core import Primitive
 
 __all__ = [
     "Primitive",

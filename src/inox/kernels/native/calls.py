@@ -104,6 +104,7 @@ def cotangent_kernel(
 ) -> Kernel | None:
     """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
     dy, x, epsilon, scale = (operands.get(name) for name in ("dy", "x", "epsilon", "scale"))
+    assert dy is not None
     assert x is not None
     assert epsilon is not None
     wanted = dict(outputs)
