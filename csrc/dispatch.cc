@@ -20,15 +20,36 @@ INOX_DECLARE(avx512)
 
 namespace {
 
+#if defined(INOX_HAS_X86_UNITS)
+// What -march=x86-64-v3 and v4 may use. Compilers older than GCC 12 don't know these levels by
+// name here, nor Clang some of the features, which no processor has left out beside the others.
+bool has_avx2() {
+#if !defined(__clang__)
+  if (!__builtin_cpu_supports("f16c") || !__builtin_cpu_supports("lzcnt") ||
+      !__builtin_cpu_supports("movbe")) {
+    return false;
+  }
+#endif
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 // From the lowest to the highest that the processor has.
 int supported(const Kernels* (&tables)[3]) {
   int count = 0;
   tables[count++] = &baseline::kKernels;
 #if defined(INOX_HAS_X86_UNITS)
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("x86-64-v3")) return count;
+  if (!has_avx2()) return count;
   tables[count++] = &avx2::kKernels;
-  if (!__builtin_cpu_supports("x86-64-v4")) return count;
+  if (!has_avx512()) return count;
   tables[count++] = &avx512::kKernels;
 #endif
   return count;

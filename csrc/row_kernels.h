@@ -30,6 +30,13 @@ struct Place {
 // Short slices of these lengths have code of their own (`fixed`), without loops.
 inline constexpr int kShort = 8, kLessShort = 16;
 
+// Asks for an element R slices further on, which the next block begins by reading: into the second
+// cache, as the first one holds this block. Memory would else be idle in a block's second pass.
+template <int R, class T>
+INOX_INLINE void prefetch_next(const T* element, int64_t i, int64_t stride) {
+  if (i % int64_t(64 / sizeof(T)) == 0) __builtin_prefetch(element + R * stride, 0, 2);
+}
+
 template <class T, bool centred, bool shared, int R, int fixed = 0>
 INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
   using A = Accumulator<T>;
@@ -57,7 +64,9 @@ INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
           if (scale) factor = load(scale + p, count...);
           if (bias) addend = load(bias + p, count...);
         }
-        Doubles v = load(x + r * at.stride + i, count...);
+        const T* from = x + r * at.stride + i;
+        if constexpr (shared && R == kBlock) prefetch_next<R>(from, i, at.stride);
+        Doubles v = load(from, count...);
         const Doubles factor_of_row = broadcast(rstd[r]);
         v = centred ? fused(v - broadcast(sums.shift[r]), factor_of_row, broadcast(offset[r]))
                     : v * factor_of_row;
@@ -117,6 +126,10 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
             dscales = load(dscale + p, count...);
             dbiases = load(dbias + p, count...);
           }
+        }
+        if constexpr (shared && R == kBlock) {
+          prefetch_next<R>(x + r * at.stride + i, i, at.stride);
+          prefetch_next<R>(dy + r * at.stride + i, i, at.stride);
         }
         const Doubles t = load(dy + r * at.stride + i, count...);
         const Doubles tr = t * broadcast(of.rstd[r]);

@@ -118,12 +118,20 @@ INOX_INLINE Doubles first_lanes(Doubles v, int64_t count) {
 
 // One step of `fold`: of two vectors whose groups of `width` lanes are summed, the half groups
 // added to each other, the groups of `u` before those of `v`.
+template <int width, int half>
+constexpr int lane_of_half_group(int i) {
+  const int place = i % (kLanes / 2);
+  return i / (kLanes / 2) * kLanes + place / (width / 2) * width + place % (width / 2) +
+         half * (width / 2);
+}
+
 template <int width, int half, size_t... I>
 INOX_INLINE Doubles half_groups(Doubles u, Doubles v, std::index_sequence<I...>) {
-  return __builtin_shufflevector(
-      u, v,
-      (int(I) / (kLanes / 2) * kLanes + int(I) % (kLanes / 2) / (width / 2) * width +
-       int(I) % (width / 2) + half * (width / 2))...);
+#if defined(__clang__)
+  return __builtin_shufflevector(u, v, lane_of_half_group<width, half>(I)...);
+#else
+  return __builtin_shuffle(u, v, Mask{lane_of_half_group<width, half>(I)...});
+#endif
 }
 
 template <int width>
