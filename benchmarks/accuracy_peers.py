@@ -31,17 +31,33 @@ def differentiated(function: Callable[..., Any]) -> Norm:
     return run
 
 
-def inox() -> tuple[Norm, Norm]:
-    """This library, in pure JAX."""
+def ours(implementation: str) -> tuple[Norm, Norm]:
+    """This library, by one of its implementations."""
     from inox import functional
 
+    settings = {"epsilon": EPSILON, "implementation": implementation}
+
     def layer(x: Any, scale: Any, bias: Any) -> Any:
-        return functional.layer_norm(x, scale, bias, epsilon=EPSILON, implementation="xla")
+        return functional.layer_norm(x, scale, bias, **settings)
 
     def batch(x: Any, scale: Any, bias: Any) -> Any:
-        return functional.batch_norm(x, scale, bias, epsilon=EPSILON, implementation="xla")[0]
+        return functional.batch_norm(x, scale, bias, **settings)[0]
 
     return differentiated(layer), differentiated(batch)
+
+
+def inox() -> tuple[Norm, Norm]:
+    """This library's formulas, in pure JAX."""
+    return ours("xla")
+
+
+def inox_kernels() -> tuple[Norm, Norm]:
+    """This library's CPU kernels, which it uses on CPU if nothing else is said."""
+    from inox.kernels.native.library import library
+
+    if not library().available:
+        raise ModuleNotFoundError(library().reason)
+    return ours("cpu")
 
 
 def flax() -> tuple[Norm, Norm]:
@@ -168,7 +184,8 @@ def torch() -> tuple[Norm, Norm]:
 
 
 LIBRARIES = {
-    "inox": (inox, "inox-normalization"),
+    "inox, kernels": (inox_kernels, "inox-normalization"),
+    "inox, formulas": (inox, "inox-normalization"),
     "flax": (flax, "flax"),
     "equinox": (equinox, "equinox"),
     "haiku": (haiku, "dm-haiku"),
@@ -190,7 +207,8 @@ def installed() -> dict[str, tuple[Norm, Norm]]:
 
 def versions(names: list[str]) -> str:
     """The versions of the libraries measured, and of JAX under them."""
-    packages = {name: LIBRARIES[name][1] for name in names} | {"jax": "jax", "jaxlib": "jaxlib"}
+    packages = {name: LIBRARIES[name][1] for name in names if name != "inox, kernels"}
+    packages |= {"jax": "jax", "jaxlib": "jaxlib"}
     told = []
     for name, package in packages.items():
         try:

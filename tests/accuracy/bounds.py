@@ -69,9 +69,10 @@ def bound(result: str, dtype: str, dominated: bool = False) -> float:
     return limit * DOMINATED.get(result, 1.0) if dominated and limit > 1 else limit
 
 
-def kernel_bound(result: str, dtype: str) -> float:
-    """The same with the CPU kernels, on all data alike."""
-    return KERNEL_BOUNDS[result][precision(dtype)]
+def kernel_bound(result: str, dtype: str, dominated: bool = False) -> float:
+    """The same with the CPU kernels: on all data alike, but for float64."""
+    limit = KERNEL_BOUNDS[result][precision(dtype)]
+    return limit * DOMINATED.get(result, 1.0) if dominated and dtype == FLOAT64 else limit
 
 
 def kernel_markdown() -> str:

@@ -44,7 +44,7 @@ def over(
     limits = {name: bound(name, dtype, dominated) for name in found}
     if implementation == "cpu":
         left = layout.by_xla if layout else ()
-        limits |= {name: kernel_bound(name, dtype) for name in found if name not in left}
+        limits |= {name: kernel_bound(name, dtype, dominated) for name in found if name not in left}
     return [
         f"{name} {error:.3g} > {limits[name]:g}"
         for name, error in found.items()
