@@ -207,7 +207,7 @@ def installed() -> dict[str, tuple[Norm, Norm]]:
 
 def versions(names: list[str]) -> str:
     """The versions of the libraries measured, and of JAX under them."""
-    packages = {name: LIBRARIES[name][1] for name in names if name != "inox, kernels"}
+    packages = {name.split(",")[0]: LIBRARIES[name][1] for name in names}
     packages |= {"jax": "jax", "jaxlib": "jaxlib"}
     told = []
     for name, package in packages.items():
