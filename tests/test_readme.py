@@ -1,22 +1,14 @@
 """The README's Python blocks run, top to bottom, as one program."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.documentation import program_of, python_blocks
+
 README = Path(__file__).parents[1] / "README.md"
 LONGEST_EXAMPLE = 25
-
-
-def blocks() -> list[tuple[int, str]]:
-    """The line where each Python block of the README starts, and its text."""
-    text = README.read_text(encoding="utf-8")
-    return [
-        (text[: match.start(1)].count("\n") + 1, match[1])
-        for match in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    ]
 
 
 def imported_by(source: str) -> set[str]:
@@ -32,7 +24,7 @@ def imported_by(source: str) -> set[str]:
 
 def test_main_example_is_short():
     """The first block is the example of the README: a network and its training in 25 lines."""
-    (_, example), *_ = blocks()
+    (_, example), *_ = python_blocks(README)
     assert len(example.splitlines()) <= LONGEST_EXAMPLE
 
 
@@ -42,9 +34,7 @@ def test_blocks_run(tmp_path, peer):
     Each block may use what the ones before it defined, as a reader would expect. Lines are kept
     at their place, so that a traceback names the README's line.
     """
-    program = ""
-    for start, text in blocks():
-        program += "\n" * (start - 1 - program.count("\n")) + text
+    program = program_of(README)
     for library in sorted(imported_by(program)):
         peer(library)
     script = tmp_path / "README.md.py"

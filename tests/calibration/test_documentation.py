@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.documentation import program_of
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "batch-statistics.md"
-
-
-def program() -> str:
-    """All Python blocks, each at its line, so that a traceback names the page's line."""
-    text = PAGE.read_text(encoding="utf-8")
-    source = ""
-    for match in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        start = text[: match.start(1)].count("\n")
-        source += "\n" * (start - source.count("\n")) + match[1]
-    return source
 
 
 def test_blocks_run(tmp_path, peer):
@@ -29,7 +21,7 @@ def test_blocks_run(tmp_path, peer):
     The code generator optimizes less than usual, which saves a third of the time.
     """
     pytest.importorskip("orbax.checkpoint")
-    source = program()
+    source = program_of(PAGE)
     assert source.count("assert") >= 10
     script = tmp_path / "batch-statistics.md.py"
     script.write_text(source, encoding="utf-8")

@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.documentation import program_of
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "distributed.md"
 BYTES = ROOT / "examples" / "distributed" / "bytes_sent.py"
-
-
-def program() -> str:
-    """All Python blocks, each at its line, so that a traceback names the page's line."""
-    text = PAGE.read_text(encoding="utf-8")
-    source = ""
-    for match in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        start = text[: match.start(1)].count("\n")
-        source += "\n" * (start - source.count("\n")) + match[1]
-    return source
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +31,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_blocks_run(tmp_path):
     """The blocks run as one program in a fresh process, with JAX's own settings, and no warning."""
-    source = program()
+    source = program_of(PAGE)
     assert source.count("assert") >= 8
     script = tmp_path / "distributed.md.py"
     script.write_text(source, encoding="utf-8")

@@ -98,24 +98,24 @@ def batch_norm(
     if statistics is None:
         reduction = Reduction(axes, implementation)
         moments = pooled_moments(carried, mask, constant, reduction, names)
-        mean, residual, scaled, power = moments[1:]
+        used = moments
         if names:
             # Marked as varying together, so that the backward pass sums their gradients over the
             # devices in one collective.
-            mean, residual, scaled, power = vary_over(jnp.stack(moments[1:]), frozenset(names))
+            parts = vary_over(jnp.stack(moments[1:]), frozenset(names))
+            used = SplitMoments(moments.count, *parts)
     else:
-        mean, scaled = (
+        mean, var = (
             _channel_statistic(value, x, name, dtype)
             for value, name in zip(_mean_and_var(statistics), ("mean", "var"), strict=True)
         )
-        zero, power = jnp.zeros_like(mean), jnp.ones_like(mean)
-        residual = zero
-        moments = SplitMoments(zero, mean, residual, scaled, power)
-    denominator = scaled + (constant * power) * power
+        zero = jnp.zeros_like(mean)
+        used = moments = SplitMoments(zero, mean, zero, var, jnp.ones_like(mean))
+    denominator = used.denominator(constant)
     if mask is not None and statistics is None:  # a channel of which nothing takes part, epsilon 0
         denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
-    rstd = reciprocal_root(denominator) * power
-    y = affine(implementation, carried, mean, residual, rstd, gamma, beta, mask)
+    rstd = reciprocal_root(denominator) * used.scale
+    y = affine(implementation, carried, used.mean, used.residual, rstd, gamma, beta, mask)
     return y, public_moments(moments, axes)
 
 

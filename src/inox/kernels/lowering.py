@@ -18,7 +18,6 @@ from .jax_internals import (
     mlir,
 )
 from .native.calls import Kernel
-from .native.library import library
 from .partitioning import Function, partitioned
 
 Array = jax.Array
@@ -62,10 +61,10 @@ def _lower_on_cpu(
     if not all(isinstance(n, int) for aval in avals for n in aval.shape):
         # Symbols, in an export: neither a kernel's view of them nor where to cut them is known.
         return _lowered(context, arrays, operation.run(names, static))
-    devices = devices_of_lowering(context)
+    devices = None if is_split_in_type(avals) else devices_of_lowering(context)
     # Where an array may be split over devices, and no kernel tells how, the reference stands:
     # another way to compute might cut an array along an axis that is split.
-    alone = devices is not None and len(devices) == 1 and not is_split_in_type(avals)
+    alone = devices is not None and len(devices) == 1
     otherwise: Function = operation.run(names, static, "cpu" if alone else None)
 
     def local(parts: Sequence[Any]) -> tuple[Function, Kernel] | None:
@@ -74,7 +73,7 @@ def _lower_on_cpu(
         return kernel and (lambda *a: kernel.run(**dict(zip(names, a, strict=True))), kernel)
 
     found = local(avals)
-    if found is None or devices is None or is_split_in_type(avals):
+    if found is None or devices is None:
         return _lowered(context, arrays, otherwise)
     run, kernel = found
     # How an array is split is decided by a function of this process, which can't be stored.
@@ -94,6 +93,4 @@ def _lower_on_cpu(
 
 def kernel_of(operation: Any, operands: Any, static: dict[str, Any]) -> Kernel | None:
     """The kernel of an operation for operands of given shapes and dtypes, where there is one."""
-    if operation.kernel is None or static.get("implementation") == "xla":
-        return None
-    return operation.kernel(operands, **static) if library().available else None
+    return operation.kernel(operands, **static) if operation.may_use_kernels(static) else None

@@ -67,10 +67,13 @@ class Operation:
         names = tuple(name for name in self.operands if operands.get(name) is not None)
         arrays = align_varying_axes(tuple(operands[name] for name in names))
         settings = tuple(sorted(static.items()))
-        primitive = operation_p
-        if self.kernel is not None and static.get("implementation") != "xla":
-            primitive = kernel_p if library().available else operation_p
+        primitive = kernel_p if self.may_use_kernels(static) else operation_p
         return tuple(primitive.bind(*arrays, operation=self, names=names, static=settings))
+
+    def may_use_kernels(self, static: Mapping[str, Any]) -> bool:
+        """Whether a call with these settings has a kernel on CPU, for some shapes and dtypes."""
+        wanted = self.kernel is not None and static.get("implementation") != "xla"
+        return wanted and library().available
 
     def run(
         self,
