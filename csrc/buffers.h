@@ -1,9 +1,7 @@
 // Checks of the buffers that XLA hands over: a mismatch is an error that names the operand.
 #pragma once
 
-#include <initializer_list>
 #include <optional>
-#include <sstream>
 #include <string>
 
 #include "elements.h"
@@ -13,8 +11,6 @@
 namespace inox {
 
 namespace ffi = xla::ffi;
-
-using Dimensions = std::initializer_list<int64_t>;
 
 inline std::optional<Element> element_of(ffi::DataType type) {
   switch (type) {
@@ -59,24 +55,6 @@ inline const char* name_of(ffi::DataType type) {
   }
 }
 
-template <class Sizes>
-std::string shape_text(const Sizes& sizes) {
-  std::ostringstream text;
-  text << "(";
-  const char* separator = "";
-  for (int64_t size : sizes) {
-    text << separator << size;
-    separator = ", ";
-  }
-  text << ")";
-  return text.str();
-}
-
-template <class Sizes>
-bool same_sizes(const ffi::AnyBuffer::Dimensions& found, const Sizes& wanted) {
-  return found.size() == wanted.size() && std::equal(found.begin(), found.end(), wanted.begin());
-}
-
 // Checks the buffers of one call, and keeps the first mismatch.
 class Checks {
  public:
@@ -90,15 +68,26 @@ class Checks {
     failed_ = true;
   }
 
-  // The element type and dimensions of x.
-  Element element(const char* name, const ffi::AnyBuffer& buffer, size_t rank) {
+  // The element type of x.
+  Element element(const char* name, const ffi::AnyBuffer& buffer) {
     const std::optional<Element> element = element_of(buffer.element_type());
     if (!element) fail(std::string(name) + " must be float32, bfloat16, float16 or float64.");
-    if (buffer.dimensions().size() != rank) {
-      fail(std::string(name) + " must have " + std::to_string(rank) + " dimensions, but has " +
-           std::to_string(buffer.dimensions().size()) + ".");
-    }
     return element.value_or(Element::kFloat32);
+  }
+
+  // The shape that the attribute gives; x must have as many elements.
+  Shape shape(ffi::Span<const int64_t> sizes, const ffi::AnyBuffer& x) {
+    int64_t count = 1;
+    bool fine = sizes.size() == 5;
+    for (int64_t size : sizes) {
+      fine = fine && size >= 0 && !__builtin_mul_overflow(count, size, &count);
+    }
+    if (!fine) {
+      fail("the attribute `shape` must be five sizes.");
+      return {};
+    }
+    elements("x", x, count);
+    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
   }
 
   void type(const char* name, const ffi::AnyBuffer& buffer, ffi::DataType wanted) {
@@ -107,35 +96,35 @@ class Checks {
          name_of(buffer.element_type()) + ".");
   }
 
-  void* buffer(const char* name, const ffi::AnyBuffer& buffer, Element wanted, Dimensions sizes) {
+  void elements(const char* name, const ffi::AnyBuffer& buffer, int64_t wanted) {
+    const int64_t found = int64_t(buffer.element_count());
+    if (found == wanted) return;
+    fail(std::string(name) + " must have " + std::to_string(wanted) + " elements, but has " +
+         std::to_string(found) + ".");
+  }
+
+  void* buffer(const char* name, const ffi::AnyBuffer& buffer, Element wanted, int64_t count) {
     type(name, buffer, type_of(wanted));
-    if (!same_sizes(buffer.dimensions(), sizes)) {
-      fail(std::string(name) + " must have shape " + shape_text(sizes) + ", but has " +
-           shape_text(buffer.dimensions()) + ".");
-    }
+    elements(name, buffer, count);
     return buffer.untyped_data();
   }
 
   // Null for a buffer without elements, which stands for an absent or unwanted one.
-  void* optional(const char* name, const ffi::AnyBuffer& given, Element wanted, Dimensions sizes) {
-    if (given.element_count() != 0) return buffer(name, given, wanted, sizes);
+  void* optional(const char* name, const ffi::AnyBuffer& given, Element wanted, int64_t count) {
+    if (given.element_count() != 0) return buffer(name, given, wanted, count);
     type(name, given, type_of(wanted));
     return nullptr;
   }
 
   Parameter parameter(const char* name, const ffi::AnyBuffer& given, Element wanted,
                       const Shape& shape) {
-    if (given.element_count() == 0) {
-      type(name, given, type_of(wanted));
-      return {};
-    }
-    const bool shared = given.dimensions().size() == 3 && given.dimensions()[0] == 1;
-    const int64_t outer = shared ? 1 : shape.outer;
-    return {buffer(name, given, wanted, {outer, shape.groups, shape.channels}), !shared};
+    const bool shared = int64_t(given.element_count()) == shape.row();
+    const int64_t count = shared ? shape.row() : shape.outer * shape.row();
+    return {optional(name, given, wanted, count), !shared};
   }
 
   double epsilon(const ffi::AnyBuffer& given, Element wanted) {
-    const void* data = buffer("epsilon", given, wanted, {1});
+    const void* data = buffer("epsilon", given, wanted, 1);
     if (failed_) return 0;
     return wanted == Element::kFloat64 ? *static_cast<const double*>(data)
                                        : double(*static_cast<const float*>(data));

@@ -5,12 +5,14 @@
 //     inox_moments              x                            -> mean, residual, variance
 //     inox_centred_sums         t, x, mean, residual         -> sum t, sum t (x - mean - residual)
 //
-// x is (outer, inner, length, groups, channels), in moments and sums (outer, length, groups,
-// channels); statistics are over length and channels. dy, y and dx are as x. Parameters and their
-// gradients are (outer or 1, groups, channels), statistics (outer, groups), in float32, or float64
-// beside a float64 x; so is t, if it isn't of the type of x. Epsilon has one element. A scale or
-// bias without elements is absent, a result without elements not wanted. The attribute `centred`
-// of the first two tells layer norm from RMS norm.
+// Buffers are seen as rows of elements, whatever dimensions they have: so XLA never has to copy one
+// for its layout. The attribute `shape` tells those of x, (outer, inner, length, groups, channels),
+// in moments and sums with inner 1; statistics are over length and channels. dy, y and dx are as x.
+// Parameters and their gradients are (outer, groups, channels), parameters also (groups, channels)
+// for all, statistics (outer, groups), in float32, or float64 beside a float64 x; so is t, if it
+// isn't of the type of x. Epsilon has one element. A scale or bias without elements is absent, a
+// result without elements not wanted. The attribute `centred` of the first two tells layer norm from
+// RMS norm.
 #include <cstring>
 
 #include "buffers.h"
@@ -42,24 +44,16 @@ void zero(void* data, const ffi::AnyBuffer& buffer) {
   if (data) std::memset(data, 0, buffer.size_bytes());
 }
 
-Shape shape5(const ffi::AnyBuffer& x) {
-  auto size = x.dimensions();
-  return size.size() == 5 ? Shape{size[0], size[1], size[2], size[3], size[4]} : Shape{};
-}
-
-Shape shape4(const ffi::AnyBuffer& x) {
-  auto size = x.dimensions();
-  return size.size() == 4 ? Shape{size[0], 1, size[1], size[2], size[3]} : Shape{};
-}
+using Sizes = ffi::Span<const int64_t>;
 
 ffi::Error run_normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer epsilon,
                          ffi::AnyBuffer scale, ffi::AnyBuffer bias,
-                         ffi::Result<ffi::AnyBuffer> y, bool centred) {
+                         ffi::Result<ffi::AnyBuffer> y, bool centred, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_normalize");
   Normalization call = {};
-  call.element = check.element("x", x, 5);
-  call.shape = shape5(x);
+  call.element = check.element("x", x);
+  call.shape = check.shape(sizes, x);
   call.centred = centred;
   const Shape& s = call.shape;
   const Element accumulator = accumulator_of(call.element);
@@ -67,7 +61,7 @@ ffi::Error run_normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer 
   call.epsilon = check.epsilon(epsilon, accumulator);
   call.scale = check.parameter("scale", scale, accumulator, s);
   call.bias = check.parameter("bias", bias, accumulator, s);
-  call.y = check.buffer("y", *y, call.element, {s.outer, s.inner, s.length, s.groups, s.channels});
+  call.y = check.buffer("y", *y, call.element, s.count());
   if (check.failed()) return check.error();
   if (s.count() == 0) return ffi::Error::Success();
   XlaThreads threads(pool);
@@ -77,22 +71,21 @@ ffi::Error run_normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer 
 ffi::Error run_cotangent(ffi::ThreadPool pool, ffi::AnyBuffer dy, ffi::AnyBuffer x,
                          ffi::AnyBuffer epsilon, ffi::AnyBuffer scale,
                          ffi::Result<ffi::AnyBuffer> dx, ffi::Result<ffi::AnyBuffer> dscale,
-                         ffi::Result<ffi::AnyBuffer> dbias, bool centred) {
+                         ffi::Result<ffi::AnyBuffer> dbias, bool centred, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_normalize_cotangent");
   Normalization call = {};
-  call.element = check.element("x", x, 5);
-  call.shape = shape5(x);
+  call.element = check.element("x", x);
+  call.shape = check.shape(sizes, x);
   call.centred = centred;
   const Shape& s = call.shape;
   const Element accumulator = accumulator_of(call.element);
-  const Dimensions sizes = {s.outer, s.inner, s.length, s.groups, s.channels};
-  const Dimensions parameters = {s.outer, s.groups, s.channels};
+  const int64_t parameters = s.outer * s.row();
   call.x = x.untyped_data();
-  call.dy = check.buffer("dy", dy, call.element, sizes);
+  call.dy = check.buffer("dy", dy, call.element, s.count());
   call.epsilon = check.epsilon(epsilon, accumulator);
   call.scale = check.parameter("scale", scale, accumulator, s);
-  call.y = check.optional("dx", *dx, call.element, sizes);
+  call.y = check.optional("dx", *dx, call.element, s.count());
   call.dscale = check.optional("dscale", *dscale, accumulator, parameters);
   call.dbias = check.optional("dbias", *dbias, accumulator, parameters);
   if (check.failed()) return check.error();
@@ -106,19 +99,20 @@ ffi::Error run_cotangent(ffi::ThreadPool pool, ffi::AnyBuffer dy, ffi::AnyBuffer
 }
 
 ffi::Error run_moments(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> mean,
-                       ffi::Result<ffi::AnyBuffer> residual, ffi::Result<ffi::AnyBuffer> var) {
+                       ffi::Result<ffi::AnyBuffer> residual, ffi::Result<ffi::AnyBuffer> var,
+                       Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_moments");
   Reduction call = {};
-  call.element = check.element("x", x, 4);
-  call.shape = shape4(x);
+  call.element = check.element("x", x);
+  call.shape = check.shape(sizes, x);
   const Shape& s = call.shape;
   const Element accumulator = accumulator_of(call.element);
-  const Dimensions sizes = {s.outer, s.groups};
+  const int64_t statistics = s.outer * s.groups;
   call.x = x.untyped_data();
-  call.mean = check.buffer("mean", *mean, accumulator, sizes);
-  call.residual = check.buffer("residual", *residual, accumulator, sizes);
-  call.first = check.buffer("var", *var, accumulator, sizes);
+  call.mean = check.buffer("mean", *mean, accumulator, statistics);
+  call.residual = check.buffer("residual", *residual, accumulator, statistics);
+  call.first = check.buffer("var", *var, accumulator, statistics);
   if (check.failed()) return check.error();
   if (s.count() == 0) {
     zero(call.mean, *mean);
@@ -133,23 +127,22 @@ ffi::Error run_moments(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::
 ffi::Error run_centred_sums(ffi::ThreadPool pool, ffi::AnyBuffer t, ffi::AnyBuffer x,
                             ffi::AnyBuffer mean, ffi::AnyBuffer residual,
                             ffi::Result<ffi::AnyBuffer> sum,
-                            ffi::Result<ffi::AnyBuffer> product_sum) {
+                            ffi::Result<ffi::AnyBuffer> product_sum, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_centred_sums");
   Reduction call = {};
-  call.element = check.element("x", x, 4);
-  call.shape = shape4(x);
+  call.element = check.element("x", x);
+  call.shape = check.shape(sizes, x);
   const Shape& s = call.shape;
   const Element accumulator = accumulator_of(call.element);
-  const Dimensions sizes = {s.outer, s.groups};
+  const int64_t statistics = s.outer * s.groups;
   call.x = x.untyped_data();
   call.wide = t.element_type() == type_of(accumulator);
-  call.t = check.buffer("t", t, call.wide ? accumulator : call.element,
-                        {s.outer, s.length, s.groups, s.channels});
-  call.mean = check.buffer("mean", mean, accumulator, sizes);
-  call.residual = check.buffer("residual", residual, accumulator, sizes);
-  call.first = check.buffer("the sum of t", *sum, accumulator, sizes);
-  call.second = check.buffer("the sum of products", *product_sum, accumulator, sizes);
+  call.t = check.buffer("t", t, call.wide ? accumulator : call.element, s.count());
+  call.mean = check.buffer("mean", mean, accumulator, statistics);
+  call.residual = check.buffer("residual", residual, accumulator, statistics);
+  call.first = check.buffer("the sum of t", *sum, accumulator, statistics);
+  call.second = check.buffer("the sum of products", *product_sum, accumulator, statistics);
   if (check.failed()) return check.error();
   if (s.count() == 0) {
     zero(call.first, *sum);
@@ -186,7 +179,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_normalize, inox::run_normalize,
                                   .Arg<ffi::AnyBuffer>()  // scale
                                   .Arg<ffi::AnyBuffer>()  // bias
                                   .Ret<ffi::AnyBuffer>()  // y
-                                  .Attr<bool>("centred"));
+                                  .Attr<bool>("centred")
+                                  .Attr<ffi::Span<const int64_t>>("shape"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_normalize_cotangent, inox::run_cotangent,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
@@ -197,14 +191,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_normalize_cotangent, inox::run_cotangent,
                                   .Ret<ffi::AnyBuffer>()  // dx
                                   .Ret<ffi::AnyBuffer>()  // dscale
                                   .Ret<ffi::AnyBuffer>()  // dbias
-                                  .Attr<bool>("centred"));
+                                  .Attr<bool>("centred")
+                                  .Attr<ffi::Span<const int64_t>>("shape"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_moments, inox::run_moments,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::AnyBuffer>()   // x
                                   .Ret<ffi::AnyBuffer>()   // mean
                                   .Ret<ffi::AnyBuffer>()   // residual
-                                  .Ret<ffi::AnyBuffer>());  // var
+                                  .Ret<ffi::AnyBuffer>()   // var
+                                  .Attr<ffi::Span<const int64_t>>("shape"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_centred_sums, inox::run_centred_sums,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
@@ -213,4 +209,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_centred_sums, inox::run_centred_sums,
                                   .Arg<ffi::AnyBuffer>()   // mean
                                   .Arg<ffi::AnyBuffer>()   // residual
                                   .Ret<ffi::AnyBuffer>()   // sum of t
-                                  .Ret<ffi::AnyBuffer>());  // sum of products
+                                  .Ret<ffi::AnyBuffer>()   // sum of products
+                                  .Attr<ffi::Span<const int64_t>>("shape"));

@@ -1,4 +1,4 @@
-// Loads and stores: elements of any type in memory, float64 numbers in registers.
+// Loads and stores: elements of any type in memory, float64 or float32 numbers in registers.
 //
 // Addresses need no alignment. `count` is the number of elements of an incomplete vector at the
 // end of an array; nothing behind them is read or written, and what is loaded there counts as 0.
@@ -9,101 +9,144 @@
 
 namespace inox::INOX_UNIT {
 
-// As many elements as there are lanes, as they stand in memory.
-template <class T>
+// N elements as they stand in memory.
+template <class T, int N>
 struct RawOf;
 
-template <>
-struct RawOf<float> {
-  using Type = Floats;
+template <int N>
+struct RawOf<float, N> {
+  using Type = FloatsOf<N>;
 };
 
 template <>
-struct RawOf<double> {
+struct RawOf<double, kLanes> {
   using Type = Doubles;
 };
 
-template <>
-struct RawOf<BFloat16> {
-  using Type = Halves;
+template <int N>
+struct RawOf<BFloat16, N> {
+  using Type = HalvesOf<N>;
 };
 
-template <>
-struct RawOf<Float16> {
-  using Type = Halves;
+template <int N>
+struct RawOf<Float16, N> {
+  using Type = HalvesOf<N>;
 };
 
-template <class T>
-using Raw = typename RawOf<T>::Type;
+// The elements of a vector V in memory.
+template <class T, class V>
+using Raw = typename RawOf<T, kLanesOf<V>>::Type;
 
-INOX_INLINE Doubles widen(const double*, Doubles v) { return v; }
-INOX_INLINE Doubles widen(const float*, Floats v) { return to_doubles(v); }
-INOX_INLINE Doubles widen(const BFloat16*, Halves v) { return to_doubles(from_bfloat16(v)); }
-INOX_INLINE Doubles widen(const Float16*, Halves v) { return to_doubles(from_float16(v)); }
-
-// A half type is rounded twice, to float32 first: its error is at most 0.5 + 2^-13 units.
-INOX_INLINE Doubles narrow(const double*, Doubles v) { return v; }
-INOX_INLINE Floats narrow(const float*, Doubles v) { return to_floats(v); }
-INOX_INLINE Halves narrow(const BFloat16*, Doubles v) { return to_bfloat16(to_floats(v)); }
-INOX_INLINE Halves narrow(const Float16*, Doubles v) { return to_float16(to_floats(v)); }
-
-template <class T>
-INOX_INLINE Doubles load(const T* from) {
-  Raw<T> raw;
-  memcpy(&raw, from, sizeof raw);
-  return widen(from, raw);
+// Elements as float32, and back.
+template <int N>
+INOX_INLINE FloatsOf<N> from_raw(const float*, FloatsOf<N> v) {
+  return v;
+}
+template <int N>
+INOX_INLINE FloatsOf<N> from_raw(const BFloat16*, HalvesOf<N> v) {
+  return from_bfloat16<N>(v);
+}
+template <int N>
+INOX_INLINE FloatsOf<N> from_raw(const Float16*, HalvesOf<N> v) {
+  return from_float16<N>(v);
+}
+template <int N>
+INOX_INLINE FloatsOf<N> to_raw(float*, FloatsOf<N> v) {
+  return v;
+}
+template <int N>
+INOX_INLINE HalvesOf<N> to_raw(BFloat16*, FloatsOf<N> v) {
+  return to_bfloat16<N>(v);
+}
+template <int N>
+INOX_INLINE HalvesOf<N> to_raw(Float16*, FloatsOf<N> v) {
+  return to_float16<N>(v);
 }
 
-template <class T>
-INOX_INLINE void store(T* to, Doubles v) {
-  Raw<T> raw = narrow(to, v);
+template <class V, class T>
+INOX_INLINE V widen(const T* type, Raw<T, V> raw) {
+  if constexpr (sizeof(T) == 8) {
+    return raw;
+  } else if constexpr (std::is_same_v<V, Singles>) {
+    return from_raw<kLanesOf<V>>(type, raw);
+  } else {
+    return to_doubles(from_raw<kLanesOf<V>>(type, raw));
+  }
+}
+
+// A half type is rounded twice, to float32 first: its error is at most 0.5 + 2^-13 units.
+template <class V, class T>
+INOX_INLINE Raw<T, V> narrow(T* type, V v) {
+  if constexpr (sizeof(T) == 8) {
+    return v;
+  } else if constexpr (std::is_same_v<V, Singles>) {
+    return to_raw<kLanesOf<V>>(type, v);
+  } else {
+    return to_raw<kLanesOf<V>>(type, to_floats(v));
+  }
+}
+
+template <class V = Doubles, class T>
+INOX_INLINE V load(const T* from) {
+  Raw<T, V> raw;
+  memcpy(&raw, from, sizeof raw);
+  return widen<V>(from, raw);
+}
+
+template <class V, class T>
+INOX_INLINE void store(T* to, V v) {
+  Raw<T, V> raw = narrow(to, v);
   memcpy(to, &raw, sizeof raw);
 }
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
 // Masked moves: without them the elements go through a buffer on the stack.
-INOX_INLINE Doubles load_raw(const double* from, __mmask8 lanes) {
-  return (Doubles)_mm512_maskz_loadu_pd(lanes, from);
-}
-INOX_INLINE Floats load_raw(const float* from, __mmask8 lanes) {
-  return (Floats)_mm256_maskz_loadu_ps(lanes, from);
-}
-template <class T>
-INOX_INLINE Halves load_raw(const T* from, __mmask8 lanes) {
-  return (Halves)_mm_maskz_loadu_epi16(lanes, from);
-}
-INOX_INLINE void store_raw(double* to, Doubles raw, __mmask8 lanes) {
-  _mm512_mask_storeu_pd(to, lanes, (__m512d)raw);
-}
-INOX_INLINE void store_raw(float* to, Floats raw, __mmask8 lanes) {
-  _mm256_mask_storeu_ps(to, lanes, (__m256)raw);
-}
-template <class T>
-INOX_INLINE void store_raw(T* to, Halves raw, __mmask8 lanes) {
-  _mm_mask_storeu_epi16(to, lanes, (__m128i)raw);
+INOX_INLINE uint32_t lane_bits(int64_t count) { return (1u << count) - 1; }
+
+template <class V = Doubles, class T>
+INOX_INLINE V load(const T* from, int64_t count) {
+  const uint32_t lanes = lane_bits(count);
+  if constexpr (sizeof(Raw<T, V>) == 64 && sizeof(T) == 8) {
+    return widen<V>(from, (Raw<T, V>)_mm512_maskz_loadu_pd(__mmask8(lanes), from));
+  } else if constexpr (sizeof(Raw<T, V>) == 64) {
+    return widen<V>(from, (Raw<T, V>)_mm512_maskz_loadu_ps(__mmask16(lanes), from));
+  } else if constexpr (sizeof(T) == 4) {
+    return widen<V>(from, (Raw<T, V>)_mm256_maskz_loadu_ps(__mmask8(lanes), (const float*)from));
+  } else if constexpr (sizeof(Raw<T, V>) == 32) {
+    return widen<V>(from, (Raw<T, V>)_mm256_maskz_loadu_epi16(__mmask16(lanes), from));
+  } else {
+    return widen<V>(from, (Raw<T, V>)_mm_maskz_loadu_epi16(__mmask8(lanes), from));
+  }
 }
 
-template <class T>
-INOX_INLINE Doubles load(const T* from, int64_t count) {
-  return widen(from, load_raw(from, __mmask8((1u << count) - 1)));
-}
-
-template <class T>
-INOX_INLINE void store(T* to, Doubles v, int64_t count) {
-  store_raw(to, narrow(to, v), __mmask8((1u << count) - 1));
+template <class V, class T>
+INOX_INLINE void store(T* to, V v, int64_t count) {
+  const uint32_t lanes = lane_bits(count);
+  const Raw<T, V> raw = narrow(to, v);
+  if constexpr (sizeof raw == 64 && sizeof(T) == 8) {
+    _mm512_mask_storeu_pd(to, __mmask8(lanes), (__m512d)raw);
+  } else if constexpr (sizeof raw == 64) {
+    _mm512_mask_storeu_ps(to, __mmask16(lanes), (__m512)raw);
+  } else if constexpr (sizeof(T) == 4) {
+    _mm256_mask_storeu_ps((float*)to, __mmask8(lanes), (__m256)raw);
+  } else if constexpr (sizeof raw == 32) {
+    _mm256_mask_storeu_epi16(to, __mmask16(lanes), (__m256i)raw);
+  } else {
+    _mm_mask_storeu_epi16(to, __mmask8(lanes), (__m128i)raw);
+  }
 }
 #else
 // Not inlined: there are many ends of loops, and they are not where time is spent.
-template <class T>
-static __attribute__((noinline)) Doubles load(const T* from, int64_t count) {
-  T elements[kLanes] = {};
+template <class V = Doubles, class T>
+static __attribute__((noinline)) V load(const T* from, int64_t count) {
+  T elements[kLanesOf<V>] = {};
   for (int64_t i = 0; i < count; ++i) elements[i] = from[i];
-  return load(elements);
+  return load<V>(elements);
 }
 
-template <class T>
-static __attribute__((noinline)) void store(T* to, Doubles v, int64_t count) {
-  T elements[kLanes];
+template <class V, class T>
+static __attribute__((noinline)) void store(T* to, V v, int64_t count) {
+  T elements[kLanesOf<V>];
   store(elements, v);
   for (int64_t i = 0; i < count; ++i) to[i] = elements[i];
 }
@@ -112,7 +155,7 @@ static __attribute__((noinline)) void store(T* to, Doubles v, int64_t count) {
 // A single element; of a half type by way of a vector of it.
 template <class T>
 INOX_INLINE double load_one(const T* from) {
-  return widen(from, Halves{} + from->bits)[0];
+  return widen<Doubles>(from, HalvesOf<kLanes>{} + from->bits)[0];
 }
 
 INOX_INLINE double load_one(const float* from) { return *from; }

@@ -16,7 +16,7 @@ INOX_INLINE void slice_moments_block(const Slices& slices, int64_t at) {
   const double count = double(slices.channels);
   const Operands<T, T, A> in = {(const T*)slices.x + at * slices.channels, nullptr, nullptr,
                                 slices.channels, 0, slices.channels};
-  const BlockSums sums = sum_block<R, (R < 4 ? R : 4), true, false, true>(in, 1 / count);
+  const BlockSums sums = sum_block<Doubles, R, (R < 4 ? R : 4), true, false, true>(in, 1 / count);
   for (int r = 0; r < R; ++r) {
     const double delta = sums.d[r] / count, var = sums.dd[r] / count - delta * delta;
     const A mean = A(sums.shift[r] + delta);
@@ -40,7 +40,7 @@ INOX_INLINE void slice_products_block(const Slices& slices, int64_t at) {
                                 slices.channels, 0, slices.channels};
   BlockSums sums = {};
   for (int r = 0; r < R; ++r) sums.shift[r] = ((const A*)slices.mean)[at + r];
-  sum_strips<R, (R < 4 ? R : 4), true, false, true, true>(in, sums);
+  sum_strips<Doubles, R, (R < 4 ? R : 4), true, false, true, true>(in, sums);
   for (int r = 0; r < R; ++r) {
     const double residual = ((const A*)slices.residual)[at + r];
     ((A*)slices.first)[at + r] = A(sums.u[r]);

@@ -1,9 +1,11 @@
-// Vectors of float64 numbers, as wide as the instruction set of this translation unit has them.
+// Vectors of numbers, as wide as the instruction set of this translation unit has them.
 //
-// Everything is computed in float64: a float32 result is then rounded once, at the end, and its
-// error is half a unit in the last place whatever the data. Kernels are written once, with the
-// vector extensions of GCC and Clang; intrinsics stand only where the compilers' own code for the
-// same is slow (see each).
+// float32 data is computed in float64 ("Doubles"): a result is then rounded once, at the end, and
+// its error is half a unit in the last place whatever the data. The same holds for the half types
+// in float32 ("Singles", twice as many to a vector), as long as no intermediate leaves float32's
+// range and sums of many terms are in float64 (row_sums.h). Kernels are written once for both, with
+// the vector extensions of GCC and Clang; intrinsics stand only where the compilers' own code for
+// the same is slow (see each).
 //
 // No floating-point contraction is allowed (-ffp-contract=off): a compiler contracts a*b + c in
 // one copy of a loop and not in another, and a row's bits would depend on which copy it fell to.
@@ -18,11 +20,13 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "elements.h"
 
-#define INOX_INLINE static inline __attribute__((always_inline))
+#define INOX_MEMBER inline __attribute__((always_inline))
+#define INOX_INLINE static INOX_MEMBER
 
 namespace inox::INOX_UNIT {
 
@@ -36,17 +40,33 @@ inline constexpr int kLanes = 2;
 
 typedef double Doubles __attribute__((vector_size(8 * kLanes)));
 typedef int64_t Mask __attribute__((vector_size(8 * kLanes)));
-typedef float Floats __attribute__((vector_size(4 * kLanes)));
-typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
-typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
+typedef float Singles __attribute__((vector_size(8 * kLanes)));
+typedef int32_t SinglesMask __attribute__((vector_size(8 * kLanes)));
 
-template <size_t... I>
-INOX_INLINE Doubles broadcast(double value, std::index_sequence<I...>) {
-  return Doubles{((void)I, value)...};
+// 32 and 16 bits, N to a vector.
+template <int N>
+struct Vectors {
+  typedef float Floats __attribute__((vector_size(4 * N)));
+  typedef uint32_t Words __attribute__((vector_size(4 * N)));
+  typedef uint16_t Halves __attribute__((vector_size(2 * N)));
+};
+using Floats = Vectors<kLanes>::Floats;  // as many as Doubles
+
+template <class V>
+using Scalar = std::remove_reference_t<decltype(V{}[0])>;
+
+// The number of lanes of a vector of either kind.
+template <class V>
+inline constexpr int kLanesOf = sizeof(V) / sizeof(Scalar<V>);
+
+template <class V, size_t... I>
+INOX_INLINE V broadcast(Scalar<V> value, std::index_sequence<I...>) {
+  return V{((void)I, value)...};
 }
 
-INOX_INLINE Doubles broadcast(double value) {
-  return broadcast(value, std::make_index_sequence<kLanes>());
+template <class V = Doubles>
+INOX_INLINE V broadcast(Scalar<V> value) {
+  return broadcast<V>(value, std::make_index_sequence<kLanesOf<V>>());
 }
 
 // Between float32 and float64. GCC 12 converts vectors of eight in two halves, and puts them
@@ -67,6 +87,35 @@ INOX_INLINE Floats to_floats(Doubles v) {
 #endif
 }
 
+// The lower and the upper half of the lanes. GCC 12 takes them through memory unless told.
+INOX_INLINE Floats lower_lanes(Singles v) {
+#if defined(__AVX512DQ__)
+  return (Floats)_mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 0);
+#elif defined(__AVX__) && !defined(__AVX512F__)
+  return (Floats)_mm256_castps256_ps128((__m256)v);
+#else
+  Floats half;
+  memcpy(&half, &v, sizeof half);
+  return half;
+#endif
+}
+
+INOX_INLINE Floats upper_lanes(Singles v) {
+#if defined(__AVX512DQ__)
+  return (Floats)_mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 1);
+#elif defined(__AVX__) && !defined(__AVX512F__)
+  return (Floats)_mm256_extractf128_ps((__m256)v, 1);
+#else
+  Floats half;
+  memcpy(&half, (const char*)&v + sizeof half, sizeof half);
+  return half;
+#endif
+}
+
+// A vector of sums with as many lanes as Doubles.
+INOX_INLINE Doubles total(Doubles v) { return v; }
+INOX_INLINE Doubles total(Singles v) { return to_doubles(lower_lanes(v) + upper_lanes(v)); }
+
 // a * b + c: rounded once where the processor has the instruction, twice elsewhere.
 INOX_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
 #if defined(__AVX512F__)
@@ -75,6 +124,18 @@ INOX_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
   return (Doubles)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 #elif defined(__aarch64__)
   return (Doubles)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+INOX_INLINE Singles fused(Singles a, Singles b, Singles c) {
+#if defined(__AVX512F__)
+  return (Singles)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (Singles)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Singles)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
   return a * b + c;
 #endif
@@ -114,6 +175,12 @@ INOX_INLINE Doubles first_lanes(Doubles v, int64_t count) {
   Mask lane;
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   return (Doubles)((Mask)v & (lane < count));
+}
+
+INOX_INLINE Singles first_lanes(Singles v, int64_t count) {
+  SinglesMask lane;
+  for (int i = 0; i < kLanesOf<Singles>; ++i) lane[i] = i;
+  return (Singles)((SinglesMask)v & (lane < int32_t(count)));
 }
 
 // One step of `fold`: of two vectors whose groups of `width` lanes are summed, the half groups

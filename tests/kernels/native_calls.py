@@ -50,10 +50,15 @@ def like(shape, dtype) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
+def sizes(x) -> np.ndarray:
+    """The attribute `shape`: of x, which in moments and sums has no inner dimension."""
+    return np.array(x.shape if x.ndim == 5 else (x.shape[0], 1, *x.shape[1:]), np.int64)
+
+
 @functools.partial(jax.jit, static_argnames=("centred",))
 def _normalize(x, epsilon, scale, bias, centred):
     call = jax.ffi.ffi_call(target("inox_normalize"), like(x.shape, x.dtype))
-    return call(x, epsilon, scale, bias, centred=np.bool_(centred))
+    return call(x, epsilon, scale, bias, centred=np.bool_(centred), shape=sizes(x))
 
 
 @functools.partial(jax.jit, static_argnames=("centred", "wanted"))
@@ -66,19 +71,21 @@ def _cotangent(dy, x, epsilon, scale, centred, wanted):
     }
     results = [s if name in wanted else like((0,), s.dtype) for name, s in shapes.items()]
     call = jax.ffi.ffi_call(target("inox_normalize_cotangent"), results)
-    return call(dy, x, epsilon, scale, centred=np.bool_(centred))
+    return call(dy, x, epsilon, scale, centred=np.bool_(centred), shape=sizes(x))
 
 
 @jax.jit
 def _moments(x):
     statistics = like((x.shape[0], x.shape[2]), accumulator(x.dtype))
-    return jax.ffi.ffi_call(target("inox_moments"), [statistics] * 3)(x)
+    call = jax.ffi.ffi_call(target("inox_moments"), [statistics] * 3)
+    return call(x, shape=sizes(x))
 
 
 @jax.jit
 def _centred_sums(t, x, mean, residual):
     sums = like(mean.shape, mean.dtype)
-    return jax.ffi.ffi_call(target("inox_centred_sums"), [sums] * 2)(t, x, mean, residual)
+    call = jax.ffi.ffi_call(target("inox_centred_sums"), [sums] * 2)
+    return call(t, x, mean, residual, shape=sizes(x))
 
 
 def _parameter(array, dtype):

@@ -91,7 +91,8 @@ def test_calls_of_one_program_run_at_once(rng):
         call = jax.ffi.ffi_call(
             native_calls.target("inox_normalize"), native_calls.like(x.shape, x.dtype)
         )
-        return [call(a, epsilon, nothing, nothing, centred=np.bool_(True)) for a in arrays]
+        settings = {"centred": np.bool_(True), "shape": native_calls.sizes(x)}
+        return [call(a, epsilon, nothing, nothing, **settings) for a in arrays]
 
     expected = [native_calls.normalize(a) for a in arrays]
     for _ in range(20):

@@ -1,6 +1,7 @@
 """For each operation its kernel: the call of the library, or None where it has none for a case."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -36,8 +37,26 @@ def names_of(axes: Axes, split: Split) -> tuple[str, ...]:
     return tuple(name for axis in axes for name in split.get(axis, ()))
 
 
-def _call(symbol: str, results: Any, *operands: Array, **attributes: Any) -> tuple[Array, ...]:
-    return tuple(jax.ffi.ffi_call(TARGETS[symbol], results)(*operands, **attributes))
+def _call(
+    symbol: str,
+    results: Sequence[tuple[int, Any]],
+    *operands: Array,
+    shape: Sequence[int],
+    **attributes: Any,
+) -> tuple[Array, ...]:
+    """A call with flat arrays, which have but one layout: for another, XLA would copy them.
+
+    Args:
+        symbol: The kernel.
+        results: The number of elements and the dtype of each result.
+        *operands: The arrays, of any shape.
+        shape: What the elements of x are: (P, N, M, G, C).
+        **attributes: Other settings of the kernel.
+    """
+    types = [jax.ShapeDtypeStruct((size,), dtype) for size, dtype in results]
+    sizes = np.array(shape, np.int64)
+    call = jax.ffi.ffi_call(TARGETS[symbol], types)
+    return tuple(call(*(array.reshape(-1) for array in operands), shape=sizes, **attributes))
 
 
 def _nothing(dtype: Any) -> Array:
@@ -65,7 +84,7 @@ def _operands(
 ) -> tuple[Array, Array, Array]:
     dtype = epsilon.dtype
     scale, bias = (_nothing(dtype) if p is None else seen.parameter(p) for p in (scale, bias))
-    return epsilon.reshape(1), scale, bias
+    return epsilon, scale, bias
 
 
 def normalize_kernel(
@@ -86,9 +105,14 @@ def normalize_kernel(
         *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
     ) -> tuple[Array, ...]:
         given = _operands(seen, epsilon, scale, bias)
-        result = [jax.ShapeDtypeStruct(seen.sizes(), x.dtype)]
-        x = jnp.broadcast_to(x, shape).reshape(seen.sizes())
-        (y,) = _call("inox_normalize", result, x, *given, centred=np.bool_(centred))
+        (y,) = _call(
+            "inox_normalize",
+            [(math.prod(shape), x.dtype)],
+            jnp.broadcast_to(x, shape),
+            *given,
+            shape=seen.sizes(),
+            centred=np.bool_(centred),
+        )
         return (y.reshape(shape),)
 
     return Kernel(run, axes, lambda results, split: results)
@@ -132,20 +156,18 @@ def cotangent_kernel(
     def run(
         *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
     ) -> tuple[Array, ...]:
-        dtype, sizes = epsilon.dtype, seen.sizes()
-        nothing = jax.ShapeDtypeStruct((0,), dtype)
-        parameter = jax.ShapeDtypeStruct(seen.sizes("PGC"), dtype)
-        results = [
-            jax.ShapeDtypeStruct(sizes if "x_tangent" in wanted else (0,), x.dtype),
-            parameter if "scale_tangent" in wanted else nothing,
-            parameter if "bias_tangent" in wanted else nothing,
-        ]
+        parameter = math.prod(seen.sizes("PGC"))
         dx, dscale, dbias = _call(
             "inox_normalize_cotangent",
-            results,
-            jnp.broadcast_to(dy, shape).reshape(sizes),
-            jnp.broadcast_to(x, shape).reshape(sizes),
+            [
+                (math.prod(shape) if "x_tangent" in wanted else 0, x.dtype),
+                (parameter if "scale_tangent" in wanted else 0, epsilon.dtype),
+                (parameter if "bias_tangent" in wanted else 0, epsilon.dtype),
+            ],
+            jnp.broadcast_to(dy, shape),
+            jnp.broadcast_to(x, shape),
             *_operands(seen, epsilon, scale, None)[:2],
+            shape=seen.sizes(),
             centred=np.bool_(centred),
         )
         arrays = {
@@ -175,10 +197,10 @@ def _slices(operands: Mapping[str, Any], axes: Axes) -> View | None:
     return None if "where" in operands or not _supported(x) else view(x.shape, axes)
 
 
-def _merged(seen: View) -> tuple[int, int, int, int]:
-    """(P N, M, G, C)."""
+def _merged(seen: View) -> tuple[int, int, int, int, int]:
+    """(P N, 1, M, G, C)."""
     p, n, m, g, c = seen.sizes()
-    return p * n, m, g, c
+    return p * n, 1, m, g, c
 
 
 def moments_kernel(
@@ -197,16 +219,13 @@ def moments_kernel(
     if found is None or not centred:
         return None
     seen: View = found
-    p, m, g, c = _merged(seen)
+    p, _, m, g, c = sizes = _merged(seen)
 
     def run(*, x: Array) -> tuple[Array, ...]:
         dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-        results = [jax.ShapeDtypeStruct((p, g), dtype)] * 3
         shape = [1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)]
-        return tuple(
-            result.reshape(shape)
-            for result in _call("inox_moments", results, x.reshape(p, m, g, c))
-        )
+        results = _call("inox_moments", [(p * g, dtype)] * 3, x, shape=sizes)
+        return tuple(result.reshape(shape) for result in results)
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
         names = names_of(axes, split)
@@ -226,13 +245,11 @@ def centred_sums_kernel(
         return None
     if mean.shape != shape or operands["residual"].shape != shape:
         return None
-    p, m, g, c = _merged(found)
+    p, _, _, g, _ = sizes = _merged(found)
 
     def run(*, t: Array, x: Array, mean: Array, residual: Array) -> tuple[Array, ...]:
-        results = [jax.ShapeDtypeStruct((p, g), mean.dtype)] * 2
-        arrays = t.reshape(p, m, g, c), x.reshape(p, m, g, c)
-        statistics = mean.reshape(p, g), residual.reshape(p, g)
-        sums = _call("inox_centred_sums", results, *arrays, *statistics)
+        results = [(p * g, mean.dtype)] * 2
+        sums = _call("inox_centred_sums", results, t, x, mean, residual, shape=sizes)
         return tuple(along.reshape(shape) for along in sums)
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:

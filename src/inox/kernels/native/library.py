@@ -19,7 +19,7 @@ import jax
 # Targets by the symbol of their handler. The number changes when the meaning of a call does, so
 # that a program exported with one version never runs another.
 TARGETS: Mapping[str, str] = {
-    symbol: f"{symbol}.v1"
+    symbol: f"{symbol}.v2"
     for symbol in (
         "inox_normalize",
         "inox_normalize_cotangent",

@@ -44,18 +44,17 @@ class View(NamedTuple):
         return tuple(math.prod(self.shape[i] for i in merged[letter]) for letter in letters)
 
     def parameter(self, array: Array) -> Array:
-        """A parameter as (P or 1, G, C)."""
+        """The elements of a parameter, of (P, G, C) or of (G, C)."""
         target = [1] * len(self.shape)
         front, _, _, *last = self.blocks
         shared = all(array.shape[i] == 1 for i in front)
         for block in (() if shared else front, *last):
             for i in block:
                 target[i] = self.shape[i]
-        _, _, _, groups, channels = self.sizes()
-        return jnp.broadcast_to(array, target).reshape(-1, groups, channels)
+        return jnp.broadcast_to(array, target).reshape(-1)
 
     def gradient(self, array: Array, shared: Axes) -> Array:
-        """A gradient of shape (P, G, C) in the array's dimensions, summed over `shared` axes."""
+        """The elements of (P, G, C) in the array's dimensions, summed over `shared` axes."""
         front, _, _, *last = self.blocks
         kept = {*front, *last[0], *last[1]}
         array = array.reshape([n if i in kept else 1 for i, n in enumerate(self.shape)])
