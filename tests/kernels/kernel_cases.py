@@ -12,7 +12,9 @@ CHANNELS = 64
 # (x, scale, bias, implementation) -> y
 NORMS = {
     "layer": lambda x, s, b, i: functional.layer_norm(x, s, b, implementation=i),
-    "rms": lambda x, s, b, i: functional.rms_norm(x, s, implementation=i) + 0 * b[None],
+    "rms": lambda x, s, b, i: (
+        functional.rms_norm(x, s, implementation=i) + (0 * b[None]).astype(x.dtype)
+    ),
     "group": lambda x, s, b, i: functional.group_norm(x, 4, s, b, implementation=i),
     "batch": lambda x, s, b, i: functional.batch_norm(x, s, b, implementation=i)[0],
 }
