@@ -105,36 +105,24 @@ void column_moments_and_products(const Columns& in, const ColumnSums& sums) {
   sum_columns<true, true, T, T>(in, sums);
 }
 
-template <bool cotangent, int R, class T>
-INOX_INLINE void map_rows(const T* x, const T* t, T* y, const Columns& in, const ColumnMap& map) {
-  for_each_vector(in.width, [&](int64_t i, auto... count) __attribute__((always_inline)) {
-    const Doubles k = load(in.shift + i, count...), factor = load(map.factor + i, count...);
-    const Doubles offset = load(map.offset + i, count...);
-    Doubles t_factor = {};
-    if constexpr (cotangent) t_factor = load(map.t_factor + i, count...);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const int64_t at = r * in.stride + i;
-      Doubles v = fused(load(x + at, count...) - k, factor, offset);
-      if constexpr (cotangent) v = fused(load(t + at, count...), t_factor, v);
-      store(y + at, v, count...);
-    }
-  });
-}
-
+// Row by row: elements are read and written in their order in memory, which is worth more than
+// reading the coefficients once for several rows (a fifth of the time of a group norm over images).
 template <bool cotangent, class T>
 INOX_INLINE void map_columns(const Columns& in, const ColumnMap& map) {
-  int64_t row = 0;
-  auto rows = [&](auto count) __attribute__((always_inline)) {
-    constexpr int R = decltype(count)::value;
-    for (; row + R <= in.rows; row += R) {
-      const int64_t at = row * in.stride;
-      map_rows<cotangent, R>((const T*)in.x + at, cotangent ? (const T*)in.t + at : nullptr,
-                             (T*)in.y + at, in, map);
-    }
-  };
-  rows(std::integral_constant<int, 4>());
-  rows(std::integral_constant<int, 1>());
+  const T* x = (const T*)in.x;
+  const T* t = (const T*)in.t;
+  T* y = (T*)in.y;
+  for (int64_t row = 0; row < in.rows; ++row, x += in.stride, y += in.stride) {
+    for_each_vector(in.width, [&](int64_t i, auto... count) __attribute__((always_inline)) {
+      const Doubles d = load(x + i, count...) - load(in.shift + i, count...);
+      Doubles v = fused(d, load(map.factor + i, count...), load(map.offset + i, count...));
+      if constexpr (cotangent) {
+        v = fused(load(t + i, count...), load(map.t_factor + i, count...), v);
+      }
+      store(y + i, v, count...);
+    });
+    if constexpr (cotangent) t += in.stride;
+  }
 }
 
 // `count` numbers, `stride` apart, as float64.
