@@ -1,6 +1,7 @@
 // Checks of the buffers that XLA hands over: a mismatch is an error that names the operand.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -69,25 +70,40 @@ class Checks {
   }
 
   // The element type of x.
-  Element element(const char* name, const ffi::AnyBuffer& buffer) {
-    const std::optional<Element> element = element_of(buffer.element_type());
-    if (!element) fail(std::string(name) + " must be float32, bfloat16, float16 or float64.");
+  Element element(const ffi::AnyBuffer& x) {
+    const std::optional<Element> element = element_of(x.element_type());
+    if (!element) fail("x must be float32, bfloat16, float16 or float64.");
     return element.value_or(Element::kFloat32);
   }
 
   // The shape that the attribute gives; x must have as many elements.
   Shape shape(ffi::Span<const int64_t> sizes, const ffi::AnyBuffer& x) {
-    int64_t count = 1;
     bool fine = sizes.size() == 5;
+    std::string found;
+    // Products of some of the sizes have to be numbers, too, where another one is 0.
+    int64_t most = 1;
     for (int64_t size : sizes) {
-      fine = fine && size >= 0 && !__builtin_mul_overflow(count, size, &count);
+      fine = fine && size >= 0 && !__builtin_mul_overflow(most, std::max<int64_t>(1, size), &most);
+      found += (found.empty() ? "" : ", ") + std::to_string(size);
     }
     if (!fine) {
-      fail("the attribute `shape` must be five sizes.");
+      fail("shape must be five sizes from 0, (outer, inner, length, groups, channels), but is (" +
+           found + ").");
       return {};
     }
-    elements("x", x, count);
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
+    const Shape shape = {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
+    elements("x", x, shape.count());
+    return shape;
+  }
+
+  // The same for operations whose results are statistics, of which each inner index has none.
+  Shape shape_without_inner(ffi::Span<const int64_t> sizes, const ffi::AnyBuffer& x) {
+    const Shape found = shape(sizes, x);
+    if (!failed_ && found.inner != 1) {
+      fail("shape must have 1 as its inner size here, but has " + std::to_string(found.inner) +
+           ". Make it part of the outer one.");
+    }
+    return found;
   }
 
   void type(const char* name, const ffi::AnyBuffer& buffer, ffi::DataType wanted) {
@@ -99,8 +115,8 @@ class Checks {
   void elements(const char* name, const ffi::AnyBuffer& buffer, int64_t wanted) {
     const int64_t found = int64_t(buffer.element_count());
     if (found == wanted) return;
-    fail(std::string(name) + " must have " + std::to_string(wanted) + " elements, but has " +
-         std::to_string(found) + ".");
+    fail(std::string(name) + " must have as many elements as its shape, " +
+         std::to_string(wanted) + ", but has " + std::to_string(found) + ".");
   }
 
   void* buffer(const char* name, const ffi::AnyBuffer& buffer, Element wanted, int64_t count) {
@@ -119,8 +135,7 @@ class Checks {
   Parameter parameter(const char* name, const ffi::AnyBuffer& given, Element wanted,
                       const Shape& shape) {
     const bool shared = int64_t(given.element_count()) == shape.row();
-    const int64_t count = shared ? shape.row() : shape.outer * shape.row();
-    return {optional(name, given, wanted, count), !shared};
+    return {optional(name, given, wanted, (shared ? 1 : shape.outer) * shape.row()), !shared};
   }
 
   double epsilon(const ffi::AnyBuffer& given, Element wanted) {

@@ -142,7 +142,7 @@ void ColumnSample::sum_moments(bool centred, bool products, ThreadPool* pool) {
   bool again = false;
   for (int64_t g = 0; g < groups_; ++g) {
     const double d = group(kD, g), delta = d / count();
-    if (element_ == Element::kFloat64 || d * delta > 0.985 * group(kDD, g)) {
+    if (element_ == Element::kFloat64 || d * delta > kFarFromMean * group(kDD, g)) {
       shift_[g] += delta;
       again = true;
     }

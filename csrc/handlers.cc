@@ -11,8 +11,8 @@
 // Parameters and their gradients are (outer, groups, channels), parameters also (groups, channels)
 // for all, statistics (outer, groups), in float32, or float64 beside a float64 x; so is t, if it
 // isn't of the type of x. Epsilon has one element. A scale or bias without elements is absent, a
-// result without elements not wanted. The attribute `centred` of the first two tells layer norm from
-// RMS norm.
+// result without elements not wanted. The attribute `centred` of the first two tells layer norm
+// from RMS norm.
 #include <cstring>
 
 #include "buffers.h"
@@ -52,7 +52,7 @@ ffi::Error run_normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer 
   KeepDenormals guard;
   Checks check("inox_normalize");
   Normalization call = {};
-  call.element = check.element("x", x);
+  call.element = check.element(x);
   call.shape = check.shape(sizes, x);
   call.centred = centred;
   const Shape& s = call.shape;
@@ -75,7 +75,7 @@ ffi::Error run_cotangent(ffi::ThreadPool pool, ffi::AnyBuffer dy, ffi::AnyBuffer
   KeepDenormals guard;
   Checks check("inox_normalize_cotangent");
   Normalization call = {};
-  call.element = check.element("x", x);
+  call.element = check.element(x);
   call.shape = check.shape(sizes, x);
   call.centred = centred;
   const Shape& s = call.shape;
@@ -104,8 +104,8 @@ ffi::Error run_moments(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::
   KeepDenormals guard;
   Checks check("inox_moments");
   Reduction call = {};
-  call.element = check.element("x", x);
-  call.shape = check.shape(sizes, x);
+  call.element = check.element(x);
+  call.shape = check.shape_without_inner(sizes, x);
   const Shape& s = call.shape;
   const Element accumulator = accumulator_of(call.element);
   const int64_t statistics = s.outer * s.groups;
@@ -131,8 +131,8 @@ ffi::Error run_centred_sums(ffi::ThreadPool pool, ffi::AnyBuffer t, ffi::AnyBuff
   KeepDenormals guard;
   Checks check("inox_centred_sums");
   Reduction call = {};
-  call.element = check.element("x", x);
-  call.shape = check.shape(sizes, x);
+  call.element = check.element(x);
+  call.shape = check.shape_without_inner(sizes, x);
   const Shape& s = call.shape;
   const Element accumulator = accumulator_of(call.element);
   const int64_t statistics = s.outer * s.groups;

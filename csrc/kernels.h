@@ -66,6 +66,9 @@ struct ColumnMap {
   const double* t_factor;
 };
 
+// A shift is too far from the mean where delta^2 is above this share of Q / n (row_sums.h).
+inline constexpr double kFarFromMean = 0.985;
+
 struct ElementKernels {
   // Normalizes the rows from `begin` to `end`.
   void (*normalize_rows)(const Rows&, int64_t begin, int64_t end);

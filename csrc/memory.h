@@ -74,7 +74,7 @@ INOX_INLINE V widen(const T* type, Raw<T, V> raw) {
   }
 }
 
-// A half type is rounded twice, to float32 first: its error is at most 0.5 + 2^-13 units.
+// Doubles are rounded twice to a half type, to float32 first: by 0.5 + 2^-13 units at most.
 template <class V, class T>
 INOX_INLINE Raw<T, V> narrow(T* type, V v) {
   if constexpr (sizeof(T) == 8) {

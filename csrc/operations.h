@@ -2,7 +2,7 @@
 //
 // Arrays are dense and row-major. The shape of x is (outer, inner, length, groups, channels): mean
 // and variance are over length and channels. An `outer` index has parameters and gradients of its
-// own, `inner` shares them. `length` and `inner` are 1 in moments and sums.
+// own, `inner` shares them. `inner` is 1 in moments and sums.
 //
 // Results depend on the shape and the instruction set alone, bit for bit, never on the threads.
 #pragma once

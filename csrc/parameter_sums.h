@@ -19,7 +19,7 @@ struct ParameterSums<Doubles> {
     dbias = load(bias, count...);
   }
 
-  INOX_MEMBER void add(int, Doubles t, Doubles, Doubles xhat, double, Doubles) {
+  INOX_MEMBER void add(Doubles t, Doubles, Doubles xhat, double, double) {
     dscale = fused(t, xhat, dscale);
     dbias += t;
   }
@@ -31,43 +31,41 @@ struct ParameterSums<Doubles> {
   }
 };
 
-// The terms t xhat = r (t d) - (delta r) t are of float32 precision to the result's one unit: so
-// t d, which is exact or nearly so, is converted, and summed in float64. The second part is small.
-// Numbers of a half type have few bits, so that sums of t of a few rows are exact or nearly so.
+// Terms of float32 precision, whose exponents may be any, would not do for one unit of the sum: so
+// t and d, which are exact, are converted, and the rest is the same.
 template <>
 struct ParameterSums<Singles> {
-  Doubles lower, upper;
-  Singles offsets[2], biases[2];  // of even and of odd rows
+  Doubles dscale[2], dbias[2];  // of the lower and the upper lanes
 
   template <class... Count>
   INOX_MEMBER void begin(const double*, const double*, Count...) {
-    lower = upper = Doubles{};
-    offsets[0] = offsets[1] = biases[0] = biases[1] = Singles{};
+    dscale[0] = dscale[1] = dbias[0] = dbias[1] = Doubles{};
   }
 
-  INOX_MEMBER void add(int row, Singles t, Singles d, Singles, double rstd, Singles offset) {
-    const Singles product = t * d, rest = fused(t, d, -product);
-    lower = fused(to_doubles(lower_lanes(product)), broadcast(rstd), lower);
-    upper = fused(to_doubles(upper_lanes(product)), broadcast(rstd), upper);
-    offsets[row % 2] = fused(t, offset, fused(rest, broadcast<Singles>(rstd), offsets[row % 2]));
-    biases[row % 2] += t;
+  INOX_MEMBER void add(Singles t, Singles d, Singles, double rstd, double offset) {
+    add_half(0, to_doubles(lower_lanes(t)), to_doubles(lower_lanes(d)), rstd, offset);
+    add_half(1, to_doubles(upper_lanes(t)), to_doubles(upper_lanes(d)), rstd, offset);
   }
 
   INOX_MEMBER void end(double* scale, double* bias, int64_t count = kLanesOf<Singles>) {
-    const Singles offset = offsets[0] + offsets[1], sum = biases[0] + biases[1];
-    lower += to_doubles(lower_lanes(offset)), upper += to_doubles(upper_lanes(offset));
-    add_to(scale, lower, bias, to_doubles(lower_lanes(sum)), count);
-    add_to(scale + kLanes, upper, bias + kLanes, to_doubles(upper_lanes(sum)), count - kLanes);
+    end_half(0, scale, bias, count);
+    end_half(1, scale + kLanes, bias + kLanes, count - kLanes);
   }
 
-  INOX_INLINE void add_to(double* scale, Doubles dscale, double* bias, Doubles dbias,
-                                 int64_t count) {
+ private:
+  INOX_MEMBER void add_half(int half, Doubles t, Doubles d, double rstd, double offset) {
+    const Doubles xhat = fused(d, broadcast(rstd), broadcast(offset));
+    dscale[half] = fused(t, xhat, dscale[half]);
+    dbias[half] += t;
+  }
+
+  INOX_MEMBER void end_half(int half, double* scale, double* bias, int64_t count) {
     if (count >= kLanes) {
-      store(scale, load(scale) + dscale);
-      store(bias, load(bias) + dbias);
+      store(scale, load(scale) + dscale[half]);
+      store(bias, load(bias) + dbias[half]);
     } else if (count > 0) {
-      store(scale, load(scale, count) + dscale, count);
-      store(bias, load(bias, count) + dbias, count);
+      store(scale, load(scale, count) + dscale[half], count);
+      store(bias, load(bias, count) + dbias[half], count);
     }
   }
 };

@@ -13,72 +13,28 @@
 // K = delta = <u> = 0. A slice is read twice, the second time from cache; statistics are never
 // stored, so nothing but x is kept between the forward and the backward pass.
 //
-// Statistics are float64. Half types are else computed in float32 (V = Singles), where the second
-// pass takes for K the mean rounded to the half type, or to 2^-13 standard deviations if that is
-// coarser, and for delta what the rounding left: d is exact then, and |delta| at most the standard
-// deviation, as no element is nearer to the mean.
-// Slices whose numbers float32 can't hold are computed in float64 (V = Doubles).
+// Statistics are float64. Half types are else computed in float32 (V = Singles), but for slices whose
+// numbers float32 can't hold, and for long ones: |xhat| may be sqrt(n), and where xhat scale cancels
+// against bias, or u r against xhat b, what is left errs by 4 sqrt(n) 2^-24 in units of |scale| or
+// r rms(u). That is 0.007 units in the last place of float16 for 2048 elements, and of bfloat16 for
+// 64 times as many. Short groups are computed in float64, too, where a vector holds one of them.
 #pragma once
 
-#include "kernels.h"
 #include "parameter_sums.h"
-#include "row_sums.h"
+#include "row_blocks.h"
 
 namespace inox::INOX_UNIT {
-
-// Where R slices of one type are: their elements, and their parameters. Those are one and the same
-// for all R slices (`shared`), or follow each other as the slices do.
-struct Place {
-  int64_t offset, stride;
-  int64_t parameter;
-};
-
-// Short slices of these lengths have code of their own (`fixed`), without loops.
-inline constexpr int kShort = 8, kLessShort = 16;
-
-// Asks for an element R slices further on, which the next block begins by reading: into the second
-// cache, as the first one holds this block. Memory would else be idle in a block's second pass.
-template <int R, class T>
-INOX_INLINE void prefetch_next(const T* element, int64_t i, int64_t stride) {
-  if (i % int64_t(64 / sizeof(T)) == 0) __builtin_prefetch(element + R * stride, 0, 2);
-}
-
-// Numbers of each slice of a block that its elements are mapped with.
-template <class V>
-struct BlockMap {
-  Scalar<V> shift[kBlock], rstd[kBlock], offset[kBlock];  // xhat = (x - shift) rstd + offset
-  Scalar<V> b[kBlock], c[kBlock];
-};
-
-template <class T, class V>
-INOX_INLINE BlockMap<V> block_map(const BlockSums& sums, const Statistics& of) {
-  BlockMap<V> map;
-  Doubles shift = load(sums.shift), delta = of.delta;
-  if constexpr (std::is_same_v<V, Singles>) {
-    const Doubles near = rounded<V, T>(shift + delta), zero = {};
-    // A sum with a number 2^11 times the standard deviation leaves no bit below its 2^-13. The mean
-    // of equal numbers is left alone, so that they give 0.
-    const Doubles large = to_doubles(to_floats(of.denominator * of.rstd * broadcast(0x1p11)));
-    const Doubles coarse = to_doubles(to_floats(near + large)) - large;
-    const Doubles magnitude = near < zero ? -near : near;
-    const Doubles mean = (magnitude < large * broadcast(0.5)) & (delta != zero) ? coarse : near;
-    delta += shift - mean;
-    shift = mean;
-  }
-  store(map.shift, shift);
-  store(map.rstd, of.rstd);
-  store(map.offset, -(delta * of.rstd));
-  return map;
-}
 
 template <class T, class V, bool centred, bool shared, int R, int fixed>
 INOX_INLINE void normalize_block(const Rows& rows, const Place& at);
 
-// Rarely called, and never worth a place in the caches.
-template <class T, bool centred, bool shared, int R>
-__attribute__((noinline, cold)) void normalize_block_in_doubles(const Rows& rows,
-                                                                const Place& at) {
-  normalize_block<T, Doubles, centred, shared, R, 0>(rows, at);
+// A block of which float32 can't hold one slice: each by itself, so that none depends on others.
+template <class T, bool centred, int R>
+__attribute__((noinline, cold)) void normalize_apart(const Rows& rows, const Place& at) {
+  for (int r = 0; r < R; ++r) {
+    const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
+    normalize_block<T, std::conditional_t<R == 1, Doubles, Singles>, centred, true, 1, 0>(rows, one);
+  }
 }
 
 template <class T, class V, bool centred, bool shared, int R, int fixed>
@@ -96,7 +52,7 @@ INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
   const Statistics of = statistics(sums.d, sums.dd, reciprocal_count, rows.epsilon);
   if constexpr (std::is_same_v<V, Singles>) {
     if (__builtin_expect(!in_range<false>(sums, of, R), 0)) {
-      return normalize_block_in_doubles<T, centred, shared, R>(rows, at);
+      return normalize_apart<T, centred, R>(rows, at);
     }
   }
   const BlockMap<V> block = block_map<T, V>(sums, of);
@@ -133,10 +89,14 @@ template <class T, class V, bool centred, bool wants_parameters, bool shared, in
 INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale,
                                  double* dbias);
 
-template <class T, bool centred, bool wants_parameters, bool shared, int R>
-__attribute__((noinline, cold)) void cotangent_block_in_doubles(const Rows& rows, const Place& at,
-                                                                double* dscale, double* dbias) {
-  cotangent_block<T, Doubles, centred, wants_parameters, shared, R, 0>(rows, at, dscale, dbias);
+template <class T, bool centred, bool wants_parameters, int R>
+__attribute__((noinline, cold)) void cotangent_apart(const Rows& rows, const Place& at,
+                                                     double* dscale, double* dbias) {
+  for (int r = 0; r < R; ++r) {
+    const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
+    using V = std::conditional_t<R == 1, Doubles, Singles>;
+    cotangent_block<T, V, centred, wants_parameters, true, 1, 0>(rows, one, dscale, dbias);
+  }
 }
 
 template <class T, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed>
@@ -157,14 +117,11 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
   const Statistics of = statistics(sums.d, sums.dd, reciprocal_count, rows.epsilon);
   if constexpr (std::is_same_v<V, Singles>) {
     if (__builtin_expect(!in_range<true>(sums, of, R), 0)) {
-      return cotangent_block_in_doubles<T, centred, wants_parameters, shared, R>(rows, at, dscale,
-                                                                                 dbias);
+      return cotangent_apart<T, centred, wants_parameters, R>(rows, at, dscale, dbias);
     }
   }
   if constexpr (wants_parameters) dscale += at.parameter, dbias += at.parameter;
   BlockMap<V> block = block_map<T, V>(sums, of);
-  double exact_rstd[kBlock];
-  store(exact_rstd, of.rstd);
   const Doubles n = broadcast(reciprocal_count);
   store(block.b, -(of.rstd * (of.rstd * ((sums.ud - of.delta * sums.u) * n))));
   store(block.c, -(of.rstd * (sums.u * n)));
@@ -195,7 +152,7 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
         }
         const V xhat = fused(d, rstd, offset);
         if constexpr (wants_parameters) {
-          sums_here.add(r, t, d, xhat, exact_rstd[r], offset);
+          sums_here.add(t, d, xhat, block.exact_rstd[r], centred ? block.exact_offset[r] : 0);
           if (shared ? r == s + map_strip - 1 : true) {
             sums_here.end(dscale + p, dbias + p, count...);
           }
@@ -213,48 +170,11 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
   }
 }
 
-// Walks over rows in blocks: of the same group in consecutive rows, whose parameters are shared,
-// or, where groups are short, of consecutive groups of a row, which are contiguous in memory.
-// Blocks of long rows would not stay in cache between the two passes; those go one by one.
-template <class Block, class Short, class Single>
-INOX_INLINE void for_each_block(const Rows& rows, int64_t begin, int64_t end, int64_t bytes,
-                                Block block, Short consecutive, Single single) {
-  const int64_t groups = rows.groups, channels = rows.channels, size = groups * channels;
-  if (groups >= kBlock && channels < 8 * kLanes) {
-    for (int64_t row = begin; row < end; ++row) {
-      int64_t g = 0;
-      for (; g + kBlock <= groups; g += kBlock) {
-        const Place at = {row * size + g * channels, channels, g * channels};
-        if (channels == kShort) {
-          consecutive(at, std::integral_constant<int, kShort>());
-        } else if (channels == kLessShort) {
-          consecutive(at, std::integral_constant<int, kLessShort>());
-        } else {
-          consecutive(at, std::integral_constant<int, 0>());
-        }
-      }
-      for (; g < groups; ++g) single({row * size + g * channels, channels, g * channels});
-    }
-    return;
-  }
-  int64_t row = begin;
-  if (kBlock * channels * bytes <= (384 << 10)) {
-    for (; row + kBlock <= end; row += kBlock) {
-      for (int64_t g = 0; g < groups; ++g) {
-        block(Place{row * size + g * channels, size, g * channels});
-      }
-    }
-  }
-  for (; row < end; ++row) {
-    for (int64_t g = 0; g < groups; ++g) {
-      single(Place{row * size + g * channels, size, g * channels});
-    }
-  }
-}
+template <class T>
+inline constexpr int64_t kLongestInSingles = std::is_same_v<T, Float16> ? 2048 : 2048 * 64;
 
-template <class T, bool centred>
+template <class T, class V, bool centred>
 void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
-  using V = Arithmetic<T>;
   for_each_block(
       rows, begin, end, sizeof(T),
       [&](Place at) { normalize_block<T, V, centred, true, kBlock, 0>(rows, at); },
@@ -264,19 +184,27 @@ void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
       [&](Place at) { normalize_block<T, V, centred, true, 1, 0>(rows, at); });
 }
 
-template <class T>
-void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
+template <class T, class V>
+void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
   if (rows.centred) {
-    normalize_rows_as<T, true>(rows, begin, end);
+    normalize_rows_as<T, V, true>(rows, begin, end);
   } else {
-    normalize_rows_as<T, false>(rows, begin, end);
+    normalize_rows_as<T, V, false>(rows, begin, end);
   }
 }
 
-template <class T, bool centred, bool wants_parameters>
+template <class T>
+void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
+  if (rows.channels <= kLongestInSingles<T>) {
+    normalize_rows_as<T, Arithmetic<T>>(rows, begin, end);
+  } else {
+    normalize_rows_as<T, Doubles>(rows, begin, end);
+  }
+}
+
+template <class T, class V, bool centred, bool wants_parameters>
 void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
                        double* dbias) {
-  using V = Arithmetic<T>;
   for_each_block(
       rows, begin, end, 2 * sizeof(T),
       [&](Place at) {
@@ -292,22 +220,32 @@ void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dsc
       });
 }
 
-template <class T, bool centred>
+template <class T, class V, bool centred>
 void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
                        double* dbias) {
   if (dscale) {
-    cotangent_rows_as<T, centred, true>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<T, V, centred, true>(rows, begin, end, dscale, dbias);
   } else {
-    cotangent_rows_as<T, centred, false>(rows, begin, end, nullptr, nullptr);
+    cotangent_rows_as<T, V, centred, false>(rows, begin, end, nullptr, nullptr);
+  }
+}
+
+template <class T, class V>
+void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
+                       double* dbias) {
+  if (rows.centred) {
+    cotangent_rows_as<T, V, true>(rows, begin, end, dscale, dbias);
+  } else {
+    cotangent_rows_as<T, V, false>(rows, begin, end, dscale, dbias);
   }
 }
 
 template <class T>
 void cotangent_rows(const Rows& rows, int64_t begin, int64_t end, double* dscale, double* dbias) {
-  if (rows.centred) {
-    cotangent_rows_as<T, true>(rows, begin, end, dscale, dbias);
+  if (rows.channels <= kLongestInSingles<T>) {
+    cotangent_rows_as<T, Arithmetic<T>>(rows, begin, end, dscale, dbias);
   } else {
-    cotangent_rows_as<T, false>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<T, Doubles>(rows, begin, end, dscale, dbias);
   }
 }
 

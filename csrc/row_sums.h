@@ -18,25 +18,33 @@
 // Half types are summed in float32 ("Singles") over 8 vectors, and in float64 from there on. Longer
 // sums of float32 numbers don't only err more: squares of numbers with few bits leave remainders
 // that are small more often than large (a square is 0, 1 or 4 modulo 8), so their sums are rounded
-// down, by 10^-7 for 32 numbers of float16. The shift is the mean of the first vector, rounded to the
-// half type; differences from it are exact, but for elements 2^13 times smaller or larger.
+// down, by 10^-7 for 32 numbers of float16. Here the shift is the mean of the first vector, rounded
+// to the half type: differences from it are exact, or nearly so.
 #pragma once
 
+#include "kernels.h"
 #include "memory.h"
 
 namespace inox::INOX_UNIT {
 
-// The numbers that elements of a type are computed in.
+// The numbers that elements of a type are computed in. Without fused multiplications, products that
+// cancel against what is added to them would leave float32's range.
+#if defined(__FMA__) || defined(__aarch64__)
 template <class T>
 using Arithmetic = std::conditional_t<sizeof(T) == 2, Singles, Doubles>;
+#else
+template <class T>
+using Arithmetic = Doubles;
+#endif
 
 template <class T, class V>
 inline constexpr int64_t kSegment =
     (sizeof(T) == 8 || std::is_same_v<V, Singles> ? 8 : 256) * kLanesOf<V>;
 
-// How far the shift may be from the mean: delta^2 over Q / n.
+// How far the shift may be from the mean: delta^2 over Q / n. Of Singles the variance is then 0.8 of
+// Q / n at least, and the rounding errors of Q count little more in it.
 template <class V>
-inline constexpr double kFar = std::is_same_v<V, Singles> ? 0.2 : 0.985;
+inline constexpr double kFar = std::is_same_v<V, Singles> ? 0.2 : kFarFromMean;
 
 // A block is as many slices as a vector of Doubles has lanes. They are summed in strips that leave
 // enough registers, and their statistics are computed a slice a lane.
@@ -107,20 +115,22 @@ INOX_INLINE Sums<Doubles, R> sum_rows(const Operands<T, U, W>& in, const double*
         }
       }
     };
+    // For dscale the variance has to be more exact than sums of 8 float32 squares (see above).
+    constexpr bool precise = std::is_same_v<V, Singles> && moments && products;
     [[maybe_unused]] auto add_squares = [&]() __attribute__((always_inline)) {
-      if constexpr (std::is_same_v<V, Singles>)
+      if constexpr (precise) {
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        whole.dd[r] += to_doubles(lower_lanes(sums.dd[r])) + to_doubles(upper_lanes(sums.dd[r]));
-        sums.dd[r] = V{};
+        for (int r = 0; r < R; ++r) {
+          whole.dd[r] += to_doubles(lower_lanes(sums.dd[r])) + to_doubles(upper_lanes(sums.dd[r]));
+          sums.dd[r] = V{};
+        }
       }
     };
     int64_t i = begin;
-    constexpr bool precise = std::is_same_v<V, Singles> && moments && products;
     if constexpr (precise) {
       for (; i + 4 * kLanesOf<V> <= end; i += 4 * kLanesOf<V>) {
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) add(i + k * kLanesOf<V>);
+        for (int step = 0; step < 4; ++step) add(i + step * kLanesOf<V>);
         add_squares();
       }
     }

@@ -18,7 +18,7 @@ True
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -73,10 +73,12 @@ def fold(
         the old one, or :math:`(C)` and the dtype of the kernel.
 
     Raises:
-        TypeError: If `layer` is no batch norm, or an array isn't one of real numbers.
+        TypeError: If `layer` is no batch norm, an array isn't one of real numbers, `check` is no
+            pair of a function and its input, or is asked for under `jax.jit`.
         ValueError: If the layer is in training mode, the number of channels does not fit, the
             scale or bias of the layer varies over more than channels, only one of `check` and
-            `tolerance` is given, or the largest difference is above the tolerance.
+            `tolerance` is given, `tolerance` is negative or not finite, or the largest difference
+            is above it.
 
     Example:
         >>> import inox.nn as nn
@@ -125,9 +127,11 @@ def fold(
             f"bias must have one value a channel, shape ({channels},), with leading axes of size 1 "
             f"at most; found shape {offset.shape}."
         )
+    if check is None or tolerance is None:
+        return _folded(layer, running, weights, offset)
+    _require_comparable(check, tolerance, (weights, offset, layer.scale, layer.bias, *running))
     folded = _folded(layer, running, weights, offset)
-    if check is not None and tolerance is not None:
-        _compare(layer, state, (weights, offset), folded, check, tolerance)
+    _compare(layer, state, (weights, offset), folded, check, tolerance)
     return folded
 
 
@@ -173,11 +177,9 @@ def _by_channel(parameter: Parameter | None, name: str, channels: int, dtype: An
     return jnp.broadcast_to(jnp.reshape(value, shape[-1:]), (channels,)).astype(dtype)
 
 
-def _checked(
-    check: tuple[Apply, Any], tolerance: float, folded: tuple[Array, Array]
-) -> tuple[Apply, Any]:
-    """What the check is made with; an error where it can't be made."""
-    if not isinstance(check, (tuple, list)) or len(check) != 2 or not callable(check[0]):  # pyright: ignore[reportUnnecessaryIsInstance]
+def _require_comparable(check: Any, tolerance: float, arrays: Sequence[Any]) -> None:
+    """Raises where the check can't be made."""
+    if not isinstance(check, (tuple, list)) or len(check) != 2 or not callable(check[0]):
         raise TypeError(
             f"check must be a pair (apply, x), of a function apply(kernel, bias, x) and its input; "
             f"found {type(check).__name__}."
@@ -187,12 +189,11 @@ def _checked(
             f"tolerance must be a finite number from 0; found {tolerance!r}. Give the largest "
             "difference allowed, as a share of the largest output, such as 1e-5."
         )
-    if any(isinstance(array, Tracer) for array in folded):
+    if any(isinstance(_value(array), Tracer) for array in (*arrays, check[1])):
         raise TypeError(
             "check compares numbers, which are not known under jax.jit. Fold outside of it, or "
             "leave check out."
         )
-    return check[0], check[1]
 
 
 def _compare(
@@ -204,7 +205,7 @@ def _compare(
     tolerance: float,
 ) -> None:
     """Raises where the folded map is further from the map and the norm than the tolerance."""
-    apply, x = _checked(check, tolerance, folded)
+    apply, x = check
     expected = np.asarray(layer(apply(*plain, x), state)[0], np.float64)
     found = np.asarray(apply(*folded, x), np.float64)
     if found.shape != expected.shape:

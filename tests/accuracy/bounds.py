@@ -41,8 +41,8 @@ BOUNDS: dict[str, tuple[str, str, dict[str, float]]] = {
 }
 
 
-# With the CPU kernels, which compute in float64 inside. They leave the elementwise part of batch
-# norm to XLA, so that its y and dx keep the bounds above.
+# With the CPU kernels, which compute or at least add up in float64. They leave the elementwise part
+# of batch norm to XLA, so that its y and dx keep the bounds above.
 KERNEL_BOUNDS: dict[str, dict[str, float]] = {
     "y": {FLOAT32: 0.51, HALF: 0.51, FLOAT64: 8.0},
     "dx": {FLOAT32: 0.51, HALF: 0.51, FLOAT64: 12.0},

@@ -9,7 +9,8 @@ and are shared along N and M. For example
 - instance norm, batch norm: N images (or 1) of M positions of G channels, C = 1;
 - a scale and bias per sample: P samples.
 
-Dimensions are merged, never permuted: what has no such view is left to XLA.
+Dimensions are merged, never permuted: what has no such view is left to XLA. The kernels get the
+elements in their order in memory, and the five sizes beside them.
 """
 
 import math
