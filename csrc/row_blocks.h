@@ -58,11 +58,14 @@ INOX_INLINE BlockMap<V> block_map(const BlockSums& sums, const Statistics& of) {
   return map;
 }
 
-// Walks over rows in blocks: of the same group in consecutive rows, whose parameters are shared,
-// or, where groups are short, of consecutive groups of a row, which are contiguous in memory.
-// Blocks of long rows would not stay in cache between the two passes; those go one by one.
+// Blocks of rows longer than this would not stay in the second cache between the two passes.
+inline constexpr int64_t kMostBlockBytes = 384 << 10;
+
+// Walks over rows: in blocks of the same group in consecutive rows, whose parameters are shared, if
+// `blocks`, else one by one; or, where groups are short, in blocks of consecutive groups of a row,
+// which are contiguous in memory.
 template <class Block, class Short, class Single>
-INOX_INLINE void for_each_block(const Rows& rows, int64_t begin, int64_t end, int64_t bytes,
+INOX_INLINE void for_each_block(const Rows& rows, int64_t begin, int64_t end, bool blocks,
                                 Block block, Short consecutive, Single single) {
   const int64_t groups = rows.groups, channels = rows.channels, size = groups * channels;
   if (groups >= kBlock && channels < 8 * kLanes) {
@@ -83,7 +86,7 @@ INOX_INLINE void for_each_block(const Rows& rows, int64_t begin, int64_t end, in
     return;
   }
   int64_t row = begin;
-  if (kBlock * channels * bytes <= (384 << 10)) {
+  if (blocks) {
     for (; row + kBlock <= end; row += kBlock) {
       for (int64_t g = 0; g < groups; ++g) {
         block(Place{row * size + g * channels, size, g * channels});
