@@ -17,6 +17,13 @@ DEMO = Path(__file__).parents[1] / "examples" / "digits" / "run.py"
 TEST_IMAGES = 360
 PATIENCE = 240  # seconds; far more than is needed, so that a hang fails instead of blocking
 
+# Tests that run in the background have Ctrl-C ignored by the shell, and so have their children.
+HEEDS_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
 
 def environment() -> dict[str, str]:
     """The environment of a user, with JAX as strict on shapes as everywhere in the tests."""
@@ -117,7 +124,7 @@ def test_interrupted_training_leaves_a_checkpoint(tmp_path: Path) -> None:
     """
     checkpoint = tmp_path / "out" / "digits" / "checkpoints" / "none"
     process = subprocess.Popen(
-        [sys.executable, str(DEMO), "--norm", "none", "--epochs", "100000"],
+        [sys.executable, "-c", HEEDS_CTRL_C, str(DEMO), "--norm", "none", "--epochs", "100000"],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
