@@ -53,7 +53,7 @@ def inox() -> tuple[Norm, Norm]:
 
 def inox_kernels() -> tuple[Norm, Norm]:
     """This library's CPU kernels, which it uses on CPU if nothing else is said."""
-    from inox.kernels.native.library import library
+    from inox.kernels.cpu.library import library
 
     if not library().available:
         raise ModuleNotFoundError(library().reason)

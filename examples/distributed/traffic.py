@@ -68,6 +68,6 @@ LAYERS = (
 
 def usable(layer: Layer) -> bool:
     """Whether a layer's way can be compiled here: one needs the kernels."""
-    from inox.kernels.native.library import library
+    from inox.kernels.cpu.library import library
 
     return (layer.norm, layer.way) != ("batch", "jit") or library().available

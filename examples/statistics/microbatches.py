@@ -12,7 +12,7 @@ import numpy as np
 import inox.nn as nn
 from inox.calibration import accumulate
 from inox.functional import Moments, merge_moments, moments
-from inox.nn.normalization.pooling import pooling_key
+from inox.nn.normalization.pooled_moments import pooling_key
 
 CHANNELS = 64
 WAYS = ("accumulate", "merged", "averages")

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import jax
 
 from . import __version__
-from .kernels.native.library import library
+from .kernels.cpu.library import library
 
 
 def threads() -> int:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import inox.functional
-from inox.kernels.native.library import library
+from inox.kernels.cpu.library import library
 from tests.accuracy.oracle import Exact, Slices, normalized
 
 # (x, scale, bias, epsilon, implementation) -> y

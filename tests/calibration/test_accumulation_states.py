@@ -4,7 +4,7 @@ import pytest
 
 from inox.calibration import accumulate, commit
 from inox.nn import BatchNorm, export_state
-from inox.nn.normalization.pooling import pooling_key
+from inox.nn.normalization.pooled_moments import pooling_key
 from tests.calibration.networks import assert_exact_moments, message_has, rows
 
 CHANNELS = 3

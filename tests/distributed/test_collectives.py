@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from examples.distributed.collectives import Collective, collectives_in, kernels_in
-from inox.kernels.native.library import library
+from inox.kernels.cpu.library import library
 from tests.distributed.ways import CHANNELS, DEVICES, EIGHT, FOUR_BY_TWO, ROWS, Way, place, split
 
 FLOAT32 = 4

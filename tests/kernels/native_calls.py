@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inox.kernels.native import library as native
+from inox.kernels.cpu import library as native
 
 SYMBOLS = ("inox_normalize", "inox_normalize_cotangent", "inox_moments", "inox_centred_sums")
 

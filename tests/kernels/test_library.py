@@ -6,8 +6,8 @@ from pathlib import Path
 import jaxlib
 import pytest
 
-import inox.kernels.native
-from inox.kernels.native import library as loading
+import inox.kernels.cpu
+from inox.kernels.cpu import library as loading
 from tests.kernels.test_lowering import needs_kernels
 
 
@@ -65,7 +65,7 @@ def test_a_broken_library_is_declined(kind, monkeypatch, tmp_path):
 def test_the_library_lies_in_the_package_and_knows_no_python():
     """It is one of the package's own files, and one wheel serves every Python."""
     path = loading.library().path
-    assert any(path.is_relative_to(Path(folder)) for folder in inox.kernels.native.__path__)
+    assert any(path.is_relative_to(Path(folder)) for folder in inox.kernels.cpu.__path__)
     content = path.read_bytes()
     assert b"Py_Initialize" not in content
     assert b"PyObject" not in content

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inox import functional
-from inox.kernels.native.library import library
+from inox.kernels.cpu.library import library
 from tests.kernels.kernel_cases import NORMS, VIEWS, arrays, both, kernels_in
 
 needs_kernels = pytest.mark.skipif(
@@ -194,7 +194,7 @@ import warnings
 warnings.simplefilter("error")
 import jax, numpy as np
 from inox import functional
-from inox.kernels.native.library import library
+from inox.kernels.cpu.library import library
 
 assert not library().available and "INOX_KERNELS=off" in library().reason
 x = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..nn import BatchNorm
-from ..nn.normalization.pooling import PooledMoments, pool_in, pooling_key
+from ..nn.normalization.pooled_moments import PooledMoments, pool_in, pooling_key
 from ..nn.state import State
 from .layers import batch_norms, check_exported, copy
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..nn import BatchNorm
-from ..nn.normalization.pooling import PooledMoments
+from ..nn.normalization.pooled_moments import PooledMoments
 from .layers import batch_norms
 from .passes import Apply, Pass
 from .plotting import draw

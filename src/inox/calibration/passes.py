@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ..nn import BatchNorm, StateKey
-from ..nn.normalization.pooling import PooledMoments, pooling_key
+from ..nn.normalization.pooled_moments import PooledMoments, pooling_key
 from ..nn.state import State
 from .layers import pooling_copy
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..nn import BatchNorm, StateKey, Statistics
-from ..nn.normalization.pooling import PooledMoments
+from ..nn.normalization.pooled_moments import PooledMoments
 from ..nn.state import State, update_state
 from .layers import batch_norms, check_exported
 from .passes import Apply, Bar, Pass, order_of_calls, pool_once, repeatable

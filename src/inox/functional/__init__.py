@@ -1,7 +1,8 @@
 """Normalization as plain functions: arrays in, arrays out.
 
 Each function is one operation, standardize over a choice of axes, followed by an affine map. The
-formulas and their derivatives stand in :mod:`.slice_moments`, :mod:`.normalize` and :mod:`.affine`.
+formulas and their derivatives stand in :mod:`.split_moments`, :mod:`.normalize` and
+:mod:`.given_statistics`.
 
 >>> import jax
 >>> x = jax.numpy.array([[1.0, 3.0], [2.0, 6.0]])

@@ -4,7 +4,7 @@ The sums over the batch are kept apart from the elementwise part, because they a
 devices, and because XLA fuses the elementwise part with the activation and the residual that
 follow. The derivative of the whole is put together by JAX from those of the moments, of their
 pooling, of :math:`r` and of the affine map. The contributions to the gradient of x meet in the
-dtype of the statistics (:class:`.slice_moments.Carried`) and are rounded to a half type once.
+dtype of the statistics (:class:`.split_moments.Upcast`) and are rounded to a half type once.
 """
 
 from typing import Any
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from ..kernels.implementation import check_implementation
 from ..kernels.jax_internals import vary_over
-from .affine import affine
 from .arguments import (
     ArrayLike,
     AxisName,
@@ -24,11 +23,12 @@ from .arguments import (
     floating,
     mask_operand,
 )
+from .given_statistics import affine
+from .means import Reduction, accumulator
 from .moments import Moments, pooled_moments, public_moments
 from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root
-from .reductions import Reduction, accumulator
-from .slice_moments import carry
+from .split_moments import upcasting
 
 Array = jax.Array
 
@@ -94,10 +94,10 @@ def batch_norm(
     constant = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))
-    carried = carry(x)
+    upcast = upcasting(x)
     if statistics is None:
-        reduction = Reduction(axes, implementation)
-        moments = pooled_moments(carried, mask, constant, reduction, names)
+        reduction = Reduction(axes, implementation=implementation)
+        moments = pooled_moments(upcast, mask, constant, reduction, names)
         used = moments
         if names:
             # Marked as varying together, so that the backward pass sums their gradients over the
@@ -115,7 +115,7 @@ def batch_norm(
     if mask is not None and statistics is None:  # a channel of which nothing takes part, epsilon 0
         denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
     rstd = reciprocal_root(denominator) * used.scale
-    y = affine(implementation, carried, used.mean, used.residual, rstd, gamma, beta, mask)
+    y = affine(implementation, upcast, used.mean, used.mean_low, rstd, gamma, beta, mask)
     return y, public_moments(moments, axes)
 
 

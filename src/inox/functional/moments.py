@@ -1,6 +1,6 @@
 r"""Count, mean and variance as the user sees them, pooled over devices and batches.
 
-The moments of one array are those of :mod:`.slice_moments`.
+The moments of one array are those of :mod:`.split_moments`.
 
 **Pooling** (Chan, Golub & LeVeque 1983). Parts with counts :math:`n_i`, means :math:`m_i` and
 variances :math:`v_i` have together
@@ -21,9 +21,9 @@ import numpy as np
 from ..kernels.implementation import check_implementation
 from ..kernels.jax_internals import gather
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
+from .means import Reduction
 from .pooling import SplitMoments, pool
-from .reductions import Reduction
-from .slice_moments import Carried, carry, split_moments
+from .split_moments import Upcast, split_moments, upcasting
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -48,7 +48,7 @@ class Moments(NamedTuple):
 
 
 def pooled_moments(
-    carried: Carried,
+    upcast: Upcast,
     where: Array | None,
     epsilon: Array | None,
     reduction: Reduction,
@@ -59,7 +59,7 @@ def pooled_moments(
     The collective stands outside of the functions with a derivative of their own: their rules may
     be traced after the mapped axes have been resolved.
     """
-    moments = split_moments(carried, where, epsilon, reduction)
+    moments = split_moments(upcast, where, epsilon, reduction)
     if not names:
         return moments
     return pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
@@ -110,13 +110,15 @@ def moments(
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
     names = bound_names(axis_name)
-    pooled = pooled_moments(carry(x), mask, None, Reduction(axes, implementation), names)
+    pooled = pooled_moments(
+        upcasting(x), mask, None, Reduction(axes, implementation=implementation), names
+    )
     return public_moments(pooled, () if keepdims else axes)
 
 
 def public_moments(moments: SplitMoments, axes: Axes) -> Moments:
     """Count, mean and variance with `axes` removed."""
-    arrays = moments.count, moments.mean + moments.residual, moments.var
+    arrays = moments.count, moments.mean + moments.mean_low, moments.var
     return Moments(*(jnp.squeeze(array, axes) for array in arrays))
 
 

@@ -37,36 +37,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..kernels.native.calls import cotangent_kernel, normalize_kernel
+from ..kernels.cpu.calls import cotangent_kernel, normalize_kernel
 from ..kernels.operation import Operation
+from .means import Number, Reduction, accumulator, count, masked, mean_along
 from .reciprocal_root import quotient, reciprocal_root
-from .reductions import Number, Reduction, accumulator, average, count, masked
-from .slice_moments import carry, centre, split_moments
-from .summation import total
+from .split_moments import centre, split_moments, upcasting
+from .sums import sum_along
 
 Array = jax.Array
 Axes = tuple[int, ...]
-
-
-class Configuration(NamedTuple):
-    """What is fixed when a call is traced.
-
-    Args:
-        axes: The axes of the mean and the variance, counted from the end.
-        centred: Whether the mean is subtracted (RMS norm does not).
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
-    """
-
-    axes: Axes
-    centred: bool
-    implementation: str | None = None
 
 
 class _Standard(NamedTuple):
     deviation: Array  # x - m
     rstd: Array
     denominator: Array  # (v + epsilon) scale^2
-    scale: Array  # of slice_moments.SplitMoments: a power of two near rstd
+    scale: Array  # of pooling.SplitMoments: a power of two near rstd
     count: Number  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
 
 
@@ -80,8 +66,8 @@ def _standardize(
 ) -> _Standard:
     """The centred x and its reciprocal standard deviation."""
     number = count(x.shape, axes, where, accumulator(x.dtype))
-    moments = split_moments(carry(x), where, epsilon, Reduction(axes, implementation, centred))
-    deviation = centre(x, moments.mean, moments.residual, where)
+    moments = split_moments(upcasting(x), where, epsilon, Reduction(axes, centred, implementation))
+    deviation = centre(x, moments.mean, moments.mean_low, where)
     denominator = moments.denominator(epsilon)
     if where is not None:  # a slice of which nothing takes part, with epsilon 0
         denominator = jnp.where(number > 0, denominator, jnp.ones_like(denominator))
@@ -98,9 +84,9 @@ def _project(
 ) -> Array:
     """The self-adjoint map P of the derivation above, times r."""
     deviation, rstd, denominator, scale, number = standard
-    along = quotient(average(t * deviation, axes, number) * scale, denominator) * scale
+    along = quotient(mean_along(t * deviation, axes, number) * scale, denominator) * scale
     if centred:
-        t = t - average(t, axes, number)
+        t = t - mean_along(t, axes, number)
     return masked(rstd * (t - deviation * along), where)
 
 
@@ -182,8 +168,8 @@ def _tangent_transpose(
         (name, tuple(i - dy.ndim for i, n in enumerate(aval.shape) if n == 1 != dy.shape[i]))
         for name, aval in wanted.items()
     )
-    configuration = Configuration(axes, centred, implementation)
-    static = {**configuration._asdict(), "outputs": outputs}
+    reduction = Reduction(axes, centred, implementation)
+    static = {**reduction._asdict(), "outputs": outputs}
     results = COTANGENT(static, dy=dy, **operands)
     return dict(zip(wanted, results, strict=True))
 
@@ -229,10 +215,10 @@ def _cotangent(
             dx = _project(dxhat, standard, where, axes, centred)
             results.append(dx.astype(x.dtype))
         elif name == "epsilon_tangent":
-            along = total(dxhat * xhat, axes) * _epsilon_factor(rstd)
-            results.append(total(along, shared))
+            along = sum_along(dxhat * xhat, axes) * _epsilon_factor(rstd)
+            results.append(sum_along(along, shared))
         else:
-            results.append(total(dy * xhat if name == "scale_tangent" else dy, shared))
+            results.append(sum_along(dy * xhat if name == "scale_tangent" else dy, shared))
     return tuple(results)
 
 
@@ -248,8 +234,8 @@ def _cotangent_transpose(
 ) -> dict[str, Array]:
     """The transpose of the transpose is the tangent map again."""
     given = {name: c for (name, _), c in zip(outputs, cotangents, strict=True)}
-    configuration = Configuration(axes, centred, implementation)
-    (y_tangent,) = TANGENT(configuration._asdict(), **given, **operands)
+    reduction = Reduction(axes, centred, implementation)
+    (y_tangent,) = TANGENT(reduction._asdict(), **given, **operands)
     return {"dy": y_tangent}
 
 
@@ -266,7 +252,7 @@ COTANGENT = Operation(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def normalize(
-    configuration: Configuration,
+    reduction: Reduction,
     x: Array,
     epsilon: Array,
     scale: Array | None,
@@ -274,24 +260,22 @@ def normalize(
     where: Array | None,
 ) -> Array:
     """Standardizes over axes, scales and shifts; all operands have the rank of `x`."""
-    (y,) = NORMALIZE(
-        configuration._asdict(), x=x, epsilon=epsilon, scale=scale, bias=bias, where=where
-    )
+    (y,) = NORMALIZE(reduction._asdict(), x=x, epsilon=epsilon, scale=scale, bias=bias, where=where)
     return y
 
 
-def present(tangent: Any) -> Any:
+def known_nonzero(tangent: Any) -> Any:
     """None for a tangent known to be zero."""
     return None if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent
 
 
 @functools.partial(normalize.defjvp, symbolic_zeros=True)
-def _derivative(configuration: Configuration, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _derivative(reduction: Reduction, primals: Any, tangents: Any) -> tuple[Array, Array]:
     x, epsilon, scale, _, where = primals
-    y = normalize(configuration, *primals)
-    x_tangent, epsilon_tangent, scale_tangent, bias_tangent, _ = map(present, tangents)
+    y = normalize(reduction, *primals)
+    x_tangent, epsilon_tangent, scale_tangent, bias_tangent, _ = map(known_nonzero, tangents)
     (y_tangent,) = TANGENT(
-        configuration._asdict(),
+        reduction._asdict(),
         x_tangent=x_tangent,
         epsilon_tangent=epsilon_tangent,
         scale_tangent=scale_tangent,

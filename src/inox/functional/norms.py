@@ -15,8 +15,8 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .normalize import Configuration, normalize
-from .reductions import accumulator
+from .means import Reduction, accumulator
+from .normalize import normalize
 
 Array = jax.Array
 
@@ -37,7 +37,7 @@ def _row_norm(
     dtype = accumulator(x.dtype)
     mask = mask_operand(where, x)
     return normalize(
-        Configuration(axes, centred, implementation),
+        Reduction(axes, centred, implementation),
         x,
         epsilon_operand(epsilon, x, dtype),
         affine_operand(scale, x, "scale", dtype, mask),
@@ -243,7 +243,7 @@ def group_norm(
 
     split_x = jnp.reshape(x, (*x.shape[:-1], groups, x.shape[-1] // groups))
     y = normalize(
-        Configuration(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
+        Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
         split_x,
         epsilon_operand(epsilon, split_x, dtype),
         split(scale),

@@ -4,7 +4,7 @@ r"""Moments as they are computed with, and the pooling of those of separate part
     v = \sum_i \frac{n_i}{n} \left( v_i + (m_i - m)^2 \right)
 
 (Chan et al., 1983). The mean is kept as a sum of two numbers, the variance times the square of a
-power of two: :mod:`.slice_moments` tells why.
+power of two: :mod:`.split_moments` tells why.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .reductions import masked
+from .means import masked
 
 Array = jax.Array
 
@@ -24,14 +24,14 @@ class SplitMoments(NamedTuple):
     Args:
         count: The number of elements.
         mean: The mean, rounded.
-        residual: What the rounding left of it: the mean is `mean + residual`.
+        mean_low: What the rounding left of it: the mean is `mean + mean_low`.
         scaled: The variance times the square of `scale`.
         scale: A power of two that keeps the variance and its cotangent in range.
     """
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
     mean: Array
-    residual: Array
+    mean_low: Array
     scaled: Array
     scale: Array
 
@@ -55,7 +55,7 @@ def range_scale(size: Array, *, root: bool) -> Array:
     return jnp.ldexp(jnp.ones_like(size), -exponent if root else -(exponent // 2))
 
 
-def pool(number: Array, mean: Array, residual: Array, scaled: Array, scale: Array) -> SplitMoments:
+def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Array) -> SplitMoments:
     """Pools the moments of separate parts, stacked along the first axis."""
     together = jnp.sum(number, 0)
     weight = number / jnp.maximum(together, jnp.ones_like(together))[None]
@@ -63,26 +63,26 @@ def pool(number: Array, mean: Array, residual: Array, scaled: Array, scale: Arra
     present = number > 0
     shift = jnp.max(jnp.where(present, mean, jnp.full_like(mean, -jnp.inf)), 0)
     shift = lax.stop_gradient(jnp.where(jnp.any(present, 0), shift, jnp.zeros_like(shift)))
-    offset = masked((mean - shift[None]) + residual, present)
+    offset = masked((mean - shift[None]) + mean_low, present)
     pooled_mean = shift + jnp.sum(weight * offset, 0)
-    offset = masked((mean - pooled_mean[None]) + residual, present)
-    pooled_residual = jnp.sum(weight * offset, 0)
-    offset = offset - pooled_residual[None]
+    offset = masked((mean - pooled_mean[None]) + mean_low, present)
+    pooled_low = jnp.sum(weight * offset, 0)
+    offset = offset - pooled_low[None]
     # A scale for what is in the parts and what is between them: the square of neither overflows.
     farthest = jnp.max(jnp.abs(masked(offset, present)), 0)
     common = lax.stop_gradient(jnp.minimum(jnp.min(scale, 0), range_scale(farthest, root=True)))
     between = offset * common[None]
     within = scaled * lax.square(common[None] / scale)
     pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), present), 0)
-    return SplitMoments(together, pooled_mean, pooled_residual, pooled_scaled, common)
+    return SplitMoments(together, pooled_mean, pooled_low, pooled_scaled, common)
 
 
 def pool_over_devices(
     parts: tuple[Array, ...], names: tuple[str, ...], number: int
 ) -> tuple[Array, ...]:
-    """Mean, residual and variance of parts of `number` elements each, by one collective."""
-    mean, residual, var = jnp.moveaxis(lax.all_gather(jnp.stack(parts), names), 1, 0)
+    """The mean in two halves and the variance of parts of `number` elements, by one collective."""
+    mean, mean_low, var = jnp.moveaxis(lax.all_gather(jnp.stack(parts), names), 1, 0)
     scale = range_scale(jnp.maximum(var, jnp.ones_like(var)), root=False)
     scaled = (var * scale) * scale
-    whole = pool(jnp.full_like(mean, number), mean, residual, scaled, scale)
-    return whole.mean, whole.residual, whole.var
+    whole = pool(jnp.full_like(mean, number), mean, mean_low, scaled, scale)
+    return whole.mean, whole.mean_low, whole.var

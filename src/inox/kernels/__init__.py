@@ -6,7 +6,7 @@ carries every record, so that batching, differentiation, the split over devices 
 written once. Nothing here knows about layers or formulas.
 """
 
-from .native.library import library
+from .cpu.library import library
 
 # Registered when the package is imported, for programs that were exported with kernels in them.
 library()

@@ -1,6 +1,6 @@
 """Which implementation carries an operation out: the one place that knows them all."""
 
-from .native.library import library
+from .cpu.library import library
 
 IMPLEMENTATIONS = ("xla", "cpu")
 

@@ -12,7 +12,7 @@ runs on both. What is used, and why there is no documented way:
 - `require_devices`, `devices_of_lowering`, `is_export`, `is_split_in_type`: for how many devices,
   and for what, a primitive is lowered.
 - `export_allows_kernels`: that exported programs may call our kernels. Their calls are versioned
-  (`native/library.py`), which is what JAX's check is for.
+  (`cpu/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
 """
 
@@ -171,7 +171,7 @@ def is_export(context: Any) -> bool:
 @functools.cache
 def export_allows_kernels() -> bool:
     """Declares the calls of our kernels stable to `jax.export`; False where it has no such list."""
-    from .native.library import TARGETS
+    from .cpu.library import TARGETS
 
     try:
         from jax._src.export import _export

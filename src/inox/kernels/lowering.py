@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from .cpu.calls import Kernel
 from .jax_internals import (
     Primitive,
     devices_of_lowering,
@@ -17,7 +18,6 @@ from .jax_internals import (
     is_split_in_type,
     mlir,
 )
-from .native.calls import Kernel
 from .partitioning import Function, partitioned
 
 Array = jax.Array

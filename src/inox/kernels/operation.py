@@ -25,10 +25,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .cpu.calls import Kernel
+from .cpu.library import library
 from .jax_internals import Primitive, ad, align_varying_axes, batching, require_devices
 from .lowering import register_lowerings
-from .native.calls import Kernel
-from .native.library import library
 
 Array = jax.Array
 
@@ -45,7 +45,7 @@ class Operation:
         linear: The names of the operands in which the operation is linear.
         platforms: Other ways to compute the same on a platform, by its name; same signature as the
             reference.
-        kernel: `(operands by name, **static) -> native.calls.Kernel`, from shapes and dtypes to the
+        kernel: `(operands by name, **static) -> cpu.calls.Kernel`, from shapes and dtypes to the
             CPU kernel, or None where there is none for them.
         transpose: `(cotangents, wanted, **other operands, **static) -> dict`; `cotangents` holds
             an array or None (zero) for each result, `wanted` maps the name of each linear operand

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from .cpu.calls import Kernel, Split
 from .jax_internals import custom_partitioning, mesh_axes
-from .native.calls import Kernel, Split
 
 Array = jax.Array
 Function = Callable[..., tuple[Array, ...]]

@@ -2,7 +2,7 @@
 
 A module keeps its attributes as it was given them. When JAX takes it apart, the leaves of each
 attribute that are not arrays (a number, a string, a function) become part of the structure
-(:mod:`.layout`). So plain `jax.jit` works: what may change inside a compiled function is a leaf,
+(:mod:`.static`). So plain `jax.jit` works: what may change inside a compiled function is a leaf,
 what may not is compared when JAX looks up its cache.
 
 >>> import jax
@@ -26,8 +26,8 @@ from typing import Any
 
 import jax
 
-from .layout import Layout, Node, put_together, take_apart
 from .printing import Printable
+from .static import Layout, Node, put_together, take_apart
 
 Filter = type | tuple[type, ...] | Callable[[Any], bool]
 

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from .marker import Marker
+from .wrapper import Wrapper
 
 Array = jax.Array
 
 
-class Parameter(Marker):
+class Parameter(Wrapper):
     """Marks an array that is trained.
 
     Args:

@@ -27,13 +27,13 @@ from typing import Any
 
 import jax
 
-from .layout import Node
-from .marker import Marker
+from .static import Node
+from .wrapper import Wrapper
 
 State = dict[str, Any]
 
 
-class StateEntry(Marker):
+class StateEntry(Wrapper):
     """Marks a value that calls change, until :func:`export_state` takes it out.
 
     Args:

@@ -20,10 +20,10 @@ RMSNorm        the axes given, mean square alone           none
 
 from .base import NormalizationLayer
 from .batch import BatchNorm
-from .pooling import PooledMoments
+from .pooled_moments import PooledMoments
 from .renorm import BatchRenorm
-from .rows import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .running import Statistics
+from .stateless import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 
 __all__ = [
     "BatchNorm",

@@ -19,7 +19,7 @@ from ...functional.moments import Moments
 from ..parameter import Parameter
 from ..state import State, StateEntry, StateKey, update_state
 from .base import NormalizationLayer, static_number, value_of
-from .pooling import batch_moments, pool_in, pooling_key
+from .pooled_moments import batch_moments, pool_in, pooling_key
 from .running import Statistics, updated
 
 Array = jax.Array

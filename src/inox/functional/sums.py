@@ -60,7 +60,7 @@ def _in_pairs(x: Array, axes: Axes) -> Array:
             while len(tree) > 1:
                 pairs = [a + b for a, b in zip(tree[::2], tree[1::2], strict=False)]
                 tree = pairs + tree[2 * len(pairs) :]
-            # Each round is carried out before the next, or all would be one large expression.
+            # Each round is upcast out before the next, or all would be one large expression.
             x = lax.optimization_barrier(tree[0])
     return x
 
@@ -84,6 +84,6 @@ TOTAL = Operation(
 )
 
 
-def total(x: Array, axes: Axes) -> Array:
+def sum_along(x: Array, axes: Axes) -> Array:
     """The sum of `x` over `axes` (negative), dimensions kept with size 1."""
     return TOTAL({"axes": axes}, x=x)[0] if axes else x

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .summation import is_number, total
+from .sums import is_number, sum_along
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -25,13 +25,13 @@ class Reduction(NamedTuple):
 
     Args:
         axes: The axes, counted from the end.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
         centred: Whether the variance is about the mean, or (RMS norm) about 0.
+        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
     """
 
     axes: Axes
-    implementation: str | None = None
     centred: bool = True
+    implementation: str | None = None
 
 
 def accumulator(dtype: np.dtype) -> np.dtype:
@@ -61,9 +61,9 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
     return counted * jnp.asarray(repeated, dtype)
 
 
-def average(x: Array, axes: Axes, number: Number) -> Array:
+def mean_along(x: Array, axes: Axes, number: Number) -> Array:
     """The mean of `x` over `axes`, `number` being the count (0 gives 0)."""
-    return _divided(total(x, axes), number)
+    return _divided(sum_along(x, axes), number)
 
 
 def _divided(total: Array, number: Number) -> Array:
@@ -100,9 +100,9 @@ def mean_square(x: Array, axes: Axes, number: Number) -> Array:
         largest = 2**20
     scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, largest) / 256) / 2))
     if scale == 1:
-        return average(lax.square(x), axes, number)
+        return mean_along(lax.square(x), axes, number)
     scaled = x * jnp.asarray(scale, x.dtype)
-    return _divided(total(lax.square(scaled), axes), number) / jnp.asarray(scale**2, x.dtype)
+    return _divided(sum_along(lax.square(scaled), axes), number) / jnp.asarray(scale**2, x.dtype)
 
 
 def masked(x: Array, where: Array | None) -> Array:

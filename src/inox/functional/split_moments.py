@@ -21,7 +21,7 @@ short ones that costs up to 5.3 ulp, in long ones nothing measurable.
 by the reciprocal of the count. Then a slice of n copies of c has deviation exactly 0: x - m is a
 few units in the last place of c, k of them, n k is a number of few bits, and (n k) / n is exact.
 Squares of numbers up to 1e18 would overflow a sum of a million: they are scaled by a power of two
-before they are squared, :func:`.reductions.mean_square`.
+before they are squared, :func:`.means.mean_square`.
 
 **The derivative.** :math:`\dot m = \langle \dot x \rangle`, :math:`\dot \delta = 0` (it is a
 rounding error) and :math:`\dot v = 2 \langle (x - m - \delta) \dot x \rangle`: two sums,
@@ -43,19 +43,19 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.native.calls import centred_sums_kernel, moments_kernel
+from ..kernels.cpu.calls import centred_sums_kernel, moments_kernel
 from ..kernels.operation import Operation
+from .means import Reduction, accumulator, count, masked, mean_along, mean_square, size
 from .pooling import SplitMoments, pool_over_devices, range_scale
-from .reductions import Reduction, accumulator, average, count, masked, mean_square, size
-from .summation import is_number, total
+from .sums import is_number, sum_along
 
 Array = jax.Array
 Axes = tuple[int, ...]
 
 
-def centre(x: Array, mean: Array, residual: Array, where: Array | None) -> Array:
+def centre(x: Array, mean: Array, mean_low: Array, where: Array | None) -> Array:
     """`x` minus the mean, in the dtype of the mean; 0 where masked."""
-    return masked((x.astype(mean.dtype) - mean) - residual, where)
+    return masked((x.astype(mean.dtype) - mean) - mean_low, where)
 
 
 # From how many elements on the variance is computed from two independent sums.
@@ -75,14 +75,14 @@ def _moments(
     if not centred:
         square = mean_square(x, axes, number)
         return jnp.zeros_like(square), jnp.zeros_like(square), square
-    mean = average(x, axes, number)
+    mean = mean_along(x, axes, number)
     deviation = masked(x - mean, where)
-    residual = average(deviation, axes, number)
+    mean_low = mean_along(deviation, axes, number)
     elements = size(x.shape, axes)
     if is_number(elements) and elements < LONG:
-        return mean, residual, mean_square(masked(deviation - residual, where), axes, number)
-    var = mean_square(deviation, axes, number) - lax.square(residual)
-    return mean, residual, jnp.maximum(var, jnp.zeros_like(var))
+        return mean, mean_low, mean_square(masked(deviation - mean_low, where), axes, number)
+    var = mean_square(deviation, axes, number) - lax.square(mean_low)
+    return mean, mean_low, jnp.maximum(var, jnp.zeros_like(var))
 
 
 MOMENTS = Operation(
@@ -98,14 +98,14 @@ def _centred_sums(
     t: Array,
     x: Array,
     mean: Array,
-    residual: Array,
+    mean_low: Array,
     where: Array | None = None,
     axes: Axes,
     implementation: str | None,
     centred: bool,
 ) -> tuple[Array, Array]:
     t = masked(t.astype(mean.dtype), where)
-    return total(t, axes), total(t * centre(x, mean, residual, where), axes)
+    return sum_along(t, axes), sum_along(t * centre(x, mean, mean_low, where), axes)
 
 
 def _centred_sums_transpose(
@@ -114,7 +114,7 @@ def _centred_sums_transpose(
     *,
     x: Array,
     mean: Array,
-    residual: Array,
+    mean_low: Array,
     where: Array | None = None,
     axes: Axes,
     implementation: str | None,
@@ -125,14 +125,14 @@ def _centred_sums_transpose(
     shape = jnp.broadcast_shapes(x.shape, mean.shape)
     terms = jnp.zeros(shape, mean.dtype) if of_sum is None else of_sum
     if of_product is not None:
-        terms = terms + centre(x, mean, residual, where) * of_product
+        terms = terms + centre(x, mean, mean_low, where) * of_product
     return {"t": masked(jnp.broadcast_to(terms, shape), where)}
 
 
 # (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t
 CENTRED_SUMS = Operation(
     "centred_sums",
-    ("t", "x", "mean", "residual", "where"),
+    ("t", "x", "mean", "mean_low", "where"),
     _centred_sums,
     linear=("t",),
     transpose=_centred_sums_transpose,
@@ -140,7 +140,7 @@ CENTRED_SUMS = Operation(
 )
 
 
-class Carried(NamedTuple):
+class Upcast(NamedTuple):
     """An array of a half type, and its copy in the dtype of the statistics for the derivative.
 
     The copy is never computed: values come from the array. A derivative rule takes the tangent of
@@ -156,43 +156,43 @@ class Carried(NamedTuple):
     wide: Array
 
 
-def carry(x: Array) -> Carried:
+def upcasting(x: Array) -> Upcast:
     """`x` with the copy that carries its derivative."""
-    return Carried(x, x.astype(accumulator(x.dtype)))
+    return Upcast(x, x.astype(accumulator(x.dtype)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def split_moments(
-    carried: Carried, where: Array | None, epsilon: Array | None, reduction: Reduction
+    upcast: Upcast, where: Array | None, epsilon: Array | None, reduction: Reduction
 ) -> SplitMoments:
     """The moments of an array along axes; differentiable.
 
     `epsilon` is what will be added to the variance, for the choice of the scale alone. Without it
     the scale is at most 1.
     """
-    x = carried.x
-    mean, residual, var = MOMENTS(reduction._asdict(), x=x, where=where)
+    x = upcast.x
+    mean, mean_low, var = MOMENTS(reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
     square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
     scale = range_scale(square, root=False)
-    return SplitMoments(number, mean, residual, (var * scale) * scale, scale)
+    return SplitMoments(number, mean, mean_low, (var * scale) * scale, scale)
 
 
 @split_moments.defjvp
 def _split_moments_derivative(
     reduction: Reduction, primals: Any, tangents: Any
 ) -> tuple[SplitMoments, SplitMoments]:
-    (carried, where, epsilon), (tangent, _, _) = primals, tangents
-    moments = split_moments(carried, where, epsilon, reduction)
+    (upcast, where, epsilon), (tangent, _, _) = primals, tangents
+    moments = split_moments(upcast, where, epsilon, reduction)
     # Scaled before the sums: with a spread of 1e18 the cotangent of the variance is below the
     # smallest float32, that of the scaled variance is not.
     scale = lax.stop_gradient(moments.scale)
     sums = CENTRED_SUMS(
         reduction._asdict(),
         t=tangent.wide * scale,
-        x=carried.x,
+        x=upcast.x,
         mean=moments.mean,
-        residual=moments.residual,
+        mean_low=moments.mean_low,
         where=where,
     )
     number = jnp.maximum(moments.count, jnp.ones_like(moments.count))
@@ -201,7 +201,7 @@ def _split_moments_derivative(
     return moments, SplitMoments(
         count=jnp.zeros_like(moments.count),
         mean=of_mean,
-        residual=jnp.zeros_like(moments.residual),
+        mean_low=jnp.zeros_like(moments.mean_low),
         scaled=2 * (of_product * scale),
         scale=jnp.zeros_like(scale),
     )

@@ -4,11 +4,11 @@ from typing import Any, Self
 
 import jax
 
-from .layout import Node
 from .printing import Printable
+from .static import Node
 
 
-class Marker(Printable, Node):
+class Wrapper(Printable, Node):
     """Wraps a value; in a tree, a node with that value as its one child.
 
     Args:

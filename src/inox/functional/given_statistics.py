@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.operation import Operation
-from .normalize import present
-from .reductions import Reduction, masked
-from .slice_moments import CENTRED_SUMS, Carried, centre
+from .means import Reduction, masked
+from .normalize import known_nonzero
+from .split_moments import CENTRED_SUMS, Upcast, centre
 
 Array = jax.Array
 
@@ -29,9 +29,9 @@ Array = jax.Array
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def affine(
     implementation: str | None,
-    carried: Carried,
+    upcast: Upcast,
     mean: Array,
-    residual: Array,
+    mean_low: Array,
     rstd: Array,
     scale: Array | None,
     bias: Array | None,
@@ -41,12 +41,12 @@ def affine(
 
     All operands have the rank of the array.
     """
-    y = centre(carried.x, mean, residual, where) * rstd
+    y = centre(upcast.x, mean, mean_low, where) * rstd
     if scale is not None:
         y = y * scale
     if bias is not None:
         y = y + bias
-    return masked(y, where).astype(carried.x.dtype)
+    return masked(y, where).astype(upcast.x.dtype)
 
 
 def _affine_tangent(
@@ -58,13 +58,13 @@ def _affine_tangent(
     bias_tangent: Array | None = None,
     x: Array,
     mean: Array,
-    residual: Array,
+    mean_low: Array,
     rstd: Array,
     scale: Array | None = None,
     where: Array | None = None,
     implementation: str | None,
 ) -> tuple[Array]:
-    deviation = centre(x, mean, residual, where)
+    deviation = centre(x, mean, mean_low, where)
     moving = jnp.zeros_like(deviation)
     if x_tangent is not None:
         moving = moving + x_tangent
@@ -88,7 +88,7 @@ def _affine_transpose(
     *,
     x: Array,
     mean: Array,
-    residual: Array,
+    mean_low: Array,
     rstd: Array,
     scale: Array | None = None,
     where: Array | None = None,
@@ -109,11 +109,11 @@ def _affine_transpose(
     sharing += [] if scale is None else [scale.shape]
     axes = tuple(i - dy.ndim for i in range(dy.ndim) if all(shape[i] == 1 for shape in sharing))
     along, product = CENTRED_SUMS(
-        Reduction(axes, implementation)._asdict(),
+        Reduction(axes, implementation=implementation)._asdict(),
         t=dy,
         x=x,
         mean=mean,
-        residual=residual,
+        mean_low=mean_low,
         where=where,
     )
     one = jnp.ones_like(rstd) if scale is None else scale
@@ -137,7 +137,7 @@ AFFINE_TANGENT = Operation(
         "bias_tangent",
         "x",
         "mean",
-        "residual",
+        "mean_low",
         "rstd",
         "scale",
         "where",
@@ -152,16 +152,16 @@ AFFINE_TANGENT = Operation(
 def _affine_derivative(
     implementation: str | None, primals: Any, tangents: Any
 ) -> tuple[Array, Array]:
-    carried, mean, residual, rstd, scale, _, where = primals
+    upcast, mean, mean_low, rstd, scale, _, where = primals
     carried_tangent, *others = tangents
-    x_tangent = present(carried_tangent.wide)
-    mean_tangent, residual_tangent, rstd_tangent, scale_tangent, bias_tangent, _ = map(
-        present, others
+    x_tangent = known_nonzero(carried_tangent.wide)
+    mean_tangent, mean_low_tangent, rstd_tangent, scale_tangent, bias_tangent, _ = map(
+        known_nonzero, others
     )
     if mean_tangent is None:
-        mean_tangent = residual_tangent
-    elif residual_tangent is not None:
-        mean_tangent = mean_tangent + residual_tangent
+        mean_tangent = mean_low_tangent
+    elif mean_low_tangent is not None:
+        mean_tangent = mean_tangent + mean_low_tangent
     (y_tangent,) = AFFINE_TANGENT(
         {"implementation": implementation},
         x_tangent=x_tangent,
@@ -169,9 +169,9 @@ def _affine_derivative(
         rstd_tangent=rstd_tangent,
         scale_tangent=scale_tangent,
         bias_tangent=bias_tangent,
-        x=carried.x,
+        x=upcast.x,
         mean=mean,
-        residual=residual,
+        mean_low=mean_low,
         rstd=rstd,
         scale=scale,
         where=where,

@@ -50,11 +50,11 @@ class PooledMoments(NamedTuple):
 
     Args:
         count: The number of elements of each channel.
-        count_residual: What rounding left of it.
+        count_low: What rounding left of it.
         mean: The mean of each channel.
-        mean_residual: What rounding left of it.
+        mean_low: What rounding left of it.
         squares: The sum of the squared deviations from the mean.
-        squares_residual: What rounding left of it.
+        squares_low: What rounding left of it.
 
     Example:
         >>> pool = PooledMoments.empty(jax.numpy.zeros(2))
@@ -63,11 +63,11 @@ class PooledMoments(NamedTuple):
     """
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
-    count_residual: Array
+    count_low: Array
     mean: Array
-    mean_residual: Array
+    mean_low: Array
     squares: Array
-    squares_residual: Array
+    squares_low: Array
 
     @classmethod
     def empty(cls, like: Array) -> Self:
@@ -96,17 +96,17 @@ class PooledMoments(NamedTuple):
         batch = BatchMoments(*(jnp.broadcast_to(leaf, self.mean.shape) for leaf in batch))
         number, var = batch.count.astype(dtype), batch.var.astype(dtype)
         mean = batch.mean.astype(dtype)
-        residual = (batch.mean - mean.astype(batch.mean.dtype) + batch.residual).astype(dtype)
-        count = add(self.count, self.count_residual, number)
+        low = (batch.mean - mean.astype(batch.mean.dtype) + batch.low).astype(dtype)
+        count = add(self.count, self.count_low, number)
         weight = number / jnp.maximum(count[0], jnp.ones_like(number))
-        delta = (mean - self.mean) + (residual - self.mean_residual)
-        moved = add(self.mean, self.mean_residual, weight * delta)
-        within = add(self.squares, self.squares_residual, number * var)
+        delta = (mean - self.mean) + (low - self.mean_low)
+        moved = add(self.mean, self.mean_low, weight * delta)
+        within = add(self.squares, self.squares_low, number * var)
         squares = add(*within, (self.count * weight) * lax.square(delta))
         # The first batch as it is: 0 plus its mean would round the pair.
         first, seen = self.count == 0, number > 0
         new = PooledMoments(
-            *count, *_choose(first, (mean, residual), moved), *_choose(first, within, squares)
+            *count, *_choose(first, (mean, low), moved), *_choose(first, within, squares)
         )
         return type(self)(*_choose(seen, new, self))
 
@@ -114,8 +114,8 @@ class PooledMoments(NamedTuple):
     def moments(self) -> Moments:
         """Count, mean and biased variance of all batches, 0 where there was nothing."""
         number = jnp.maximum(self.count, jnp.ones_like(self.count))
-        var = (self.squares + self.squares_residual) / number
-        return Moments(self.count, self.mean + self.mean_residual, var)
+        var = (self.squares + self.squares_low) / number
+        return Moments(self.count, self.mean + self.mean_low, var)
 
 
 class BatchMoments(NamedTuple):
@@ -123,7 +123,7 @@ class BatchMoments(NamedTuple):
 
     count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
     mean: Array
-    residual: Array
+    low: Array
     var: Array
 
 
@@ -138,15 +138,15 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - part)) + (b - part)
 
 
-def add(total: Array, residual: Array, term: Array) -> tuple[Array, Array]:
+def add(total: Array, low: Array, term: Array) -> tuple[Array, Array]:
     """A pair (number, what rounding left of it) plus a number."""
     # A product that is contracted with the sum to one rounding is not the number whose error is
     # found afterwards.
     total, error = two_sum(total, lax.optimization_barrier(term))
-    residual = residual + error
+    low = low + error
     # Brought back to a number and less than half a unit of its last place.
-    new = total + residual
-    return new, residual - (new - total)
+    new = total + low
+    return new, low - (new - total)
 
 
 def batch_moments(
@@ -155,7 +155,7 @@ def batch_moments(
     """The moments of a batch with what rounding left of the mean: the mean of `x` minus it."""
     x, batch = lax.stop_gradient(x), lax.stop_gradient(batch)
     axes = tuple(range(x.ndim - 1))
-    # x minus the mean is exact wherever the residual matters.
+    # x minus the mean is exact wherever the low half matters.
     shift = jnp.reshape(batch.mean, (1,) * len(axes) + batch.mean.shape)
     rest = moments(x.astype(shift.dtype) - shift, axes, where=where, axis_name=axis_name)
     return BatchMoments(batch.count, batch.mean, rest.mean, batch.var)

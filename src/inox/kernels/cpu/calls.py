@@ -243,13 +243,13 @@ def centred_sums_kernel(
     found = _slices(operands, axes)
     if found is None or t.shape != x.shape or t.dtype not in (x.dtype, mean.dtype):
         return None
-    if mean.shape != shape or operands["residual"].shape != shape:
+    if mean.shape != shape or operands["mean_low"].shape != shape:
         return None
     p, _, _, g, _ = sizes = _merged(found)
 
-    def run(*, t: Array, x: Array, mean: Array, residual: Array) -> tuple[Array, ...]:
+    def run(*, t: Array, x: Array, mean: Array, mean_low: Array) -> tuple[Array, ...]:
         results = [(p * g, mean.dtype)] * 2
-        sums = _call("inox_centred_sums", results, t, x, mean, residual, shape=sizes)
+        sums = _call("inox_centred_sums", results, t, x, mean, mean_low, shape=sizes)
         return tuple(along.reshape(shape) for along in sums)
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
