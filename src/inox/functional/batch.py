@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..kernels.implementation import check_implementation
+from ..kernels.backends import check_implementation
 from ..kernels.jax_internals import vary_over
 from .arguments import (
     ArrayLike,
@@ -29,6 +29,7 @@ from .moments import Moments, pooled_moments, public_moments
 from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root
 from .split_moments import upcasting
+from .standardized import reciprocal_deviation
 
 Array = jax.Array
 
@@ -112,9 +113,10 @@ def batch_norm(
         zero = jnp.zeros_like(mean)
         used = moments = SplitMoments(zero, mean, zero, var, jnp.ones_like(mean))
     denominator = used.denominator(constant)
-    if mask is not None and statistics is None:  # a channel of which nothing takes part, epsilon 0
-        denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
-    rstd = reciprocal_root(denominator) * used.scale
+    if statistics is None:
+        rstd, _ = reciprocal_deviation(denominator, used.scale)
+    else:  # where they are 0 and epsilon, too, what is not equal to the mean is infinitely far away
+        rstd = reciprocal_root(denominator) * used.scale
     y = affine(implementation, upcast, used.mean, used.mean_low, rstd, gamma, beta, mask)
     return y, public_moments(moments, axes)
 

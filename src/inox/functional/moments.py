@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels.implementation import check_implementation
+from ..kernels.backends import check_implementation
 from ..kernels.jax_internals import gather
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
 from .means import Reduction

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from ..kernels.implementation import check_implementation
+from ..kernels.backends import check_implementation
 from .arguments import (
     ArrayLike,
     affine_operand,

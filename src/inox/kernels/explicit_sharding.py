@@ -1,0 +1,39 @@
+"""Arrays whose types say how they are split (meshes with explicit axes, as `jax.make_mesh` makes).
+
+There JAX refuses to mix arrays that are split in different ways. As under automatic axes, the
+largest operand decides: the others are split alike, an axis of size 1 not at all.
+"""
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def spec_of(x: Any) -> tuple[Any, ...]:
+    """For each axis the mesh axes that the type of `x` names; None elsewhere."""
+    sharding = getattr(jax.typeof(x), "sharding", None)
+    return tuple(sharding.spec) if sharding is not None else ()
+
+
+def is_split(x: Any) -> bool:
+    """Whether the type of `x` says that it is split over devices."""
+    return any(entry is not None for entry in spec_of(x))
+
+
+def reshard(x: Any, entries: tuple[Any, ...], mesh: Any) -> Any:
+    """`x` split in the way given, by a differentiable operation; as it is, where that is so."""
+    entries = tuple(e if n != 1 else None for e, n in zip(entries, x.shape, strict=True))
+    if entries == spec_of(x):
+        return x
+    return jax.sharding.reshard(x, NamedSharding(mesh, PartitionSpec(*entries)))
+
+
+def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Splits all arrays as the largest of them; they have one rank."""
+    if not any(map(is_split, arrays)):
+        return arrays
+    largest = max(arrays, key=lambda array: math.prod(array.shape))
+    entries, mesh = spec_of(largest), jax.typeof(largest).sharding.mesh
+    return tuple(reshard(array, entries, mesh) for array in arrays)
