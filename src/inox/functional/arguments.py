@@ -42,6 +42,7 @@ __all__ = [
     "mask_operand",
     "negative_axes",
     "positive_integer",
+    "scale_or_bias",
     "static_axes",
     "statistic_operand",
 ]
@@ -109,17 +110,16 @@ def negative_axes(axis: int | Sequence[int], shape: Sequence[int], name: str = "
     return negative
 
 
-def _aligned_shape(shape: tuple[int, ...], x: Array, name: str, hint: str) -> tuple[int, ...]:
+def _check_shape(shape: tuple[int, ...], x: Array, name: str, hint: str) -> None:
     aligned = (1,) * (x.ndim - len(shape)) + shape
     if len(shape) > x.ndim or any(a not in (1, n) for a, n in zip(aligned, x.shape, strict=True)):
         raise ValueError(
             f"{name} of shape {shape} does not broadcast to x of shape {x.shape}. {hint}"
         )
-    return aligned
 
 
-def affine_array(value: ArrayLike | None, name: str) -> Array | None:
-    """A scale or bias as a floating-point array."""
+def scale_or_bias(value: ArrayLike | None, name: str) -> Array | None:
+    """A scale or bias as a floating-point array, of any shape."""
     if value is None:
         return None
     if isinstance(value, (tuple, list)):
@@ -137,23 +137,28 @@ def affine_array(value: ArrayLike | None, name: str) -> Array | None:
     return floating(value, name)
 
 
-def affine_operand(
-    value: ArrayLike | None, x: Array, name: str, dtype: Any, mask: Array | None
-) -> Array | None:
+def affine_array(value: ArrayLike | None, x: Array, name: str) -> Array | None:
+    """A scale or bias as a floating-point array that broadcasts to `x` from the right."""
+    array = scale_or_bias(value, name)
+    if array is not None:
+        _check_shape(
+            array.shape,
+            x,
+            name,
+            "It broadcasts from the right: give it the trailing shape of x, with 1 where it does "
+            "not vary (per sample: scale[:, None]).",
+        )
+    return array
+
+
+def affine_operand(array: Array | None, x: Array, dtype: Any, mask: Array | None) -> Array | None:
     """A scale or bias with the rank of `x`, in the dtype of the statistics.
 
     What it holds for masked elements alone is 0, as it may have been computed from padding.
     """
-    array = affine_array(value, name)
     if array is None:
         return None
-    aligned = _aligned_shape(
-        array.shape,
-        x,
-        name,
-        "It broadcasts from the right: give it the trailing shape of x, with 1 where it does not "
-        "vary (per sample: scale[:, None]).",
-    )
+    aligned = (1,) * (x.ndim - array.ndim) + array.shape
     array = jnp.reshape(array, aligned).astype(dtype)
     if mask is None:
         return array

@@ -17,8 +17,10 @@ from ..kernels.jax_internals import vary_over
 from .arguments import (
     ArrayLike,
     AxisName,
+    affine_array,
     affine_operand,
     bound_names,
+    check_epsilon,
     epsilon_operand,
     floating,
     mask_operand,
@@ -91,8 +93,9 @@ def batch_norm(
         )
     dtype = accumulator(x.dtype)
     mask = mask_operand(where, x)
-    gamma = affine_operand(scale, x, "scale", dtype, mask)
-    beta = affine_operand(bias, x, "bias", dtype, mask)
+    check_epsilon(epsilon, dtype)
+    gamma = affine_operand(affine_array(scale, x, "scale"), x, dtype, mask)
+    beta = affine_operand(affine_array(bias, x, "bias"), x, dtype, mask)
     constant = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))

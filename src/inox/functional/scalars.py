@@ -85,10 +85,7 @@ def _check_floating(value: Any, name: str, example: str) -> None:
 
 def epsilon_operand(epsilon: Any, x: Array, dtype: Any) -> Array:
     """Epsilon as a scalar with the rank of `x`, in the dtype of the statistics."""
-    check_epsilon(epsilon, dtype)
-    if isinstance(epsilon, (int, float)):
-        return jnp.full((1,) * x.ndim, epsilon, dtype)
-    return jnp.reshape(epsilon, (1,) * x.ndim).astype(dtype)
+    return jnp.reshape(jnp.asarray(epsilon), (1,) * x.ndim).astype(dtype)
 
 
 def group_count(groups: int, channels: int, shape: Sequence[int]) -> int:

@@ -37,3 +37,32 @@ def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     largest = max(arrays, key=lambda array: math.prod(array.shape))
     entries, mesh = spec_of(largest), jax.typeof(largest).sharding.mesh
     return tuple(reshard(array, entries, mesh) for array in arrays)
+
+
+def split_last_axis(x: Any, parts: int) -> Any:
+    """(..., C) as (..., parts, C / parts); an axis of size 1 as two of size 1.
+
+    A device that holds some of the channels holds whole parts, or all channels.
+    """
+    if x.shape[-1] == 1:
+        return jax.numpy.reshape(x, (*x.shape, 1))
+    shape = (*x.shape[:-1], parts, x.shape[-1] // parts)
+    if not is_split(x):
+        return jax.numpy.reshape(x, shape)
+    mesh = jax.typeof(x).sharding.mesh
+    *front, last = spec_of(x)
+    names = last if isinstance(last, tuple) else () if last is None else (last,)
+    if parts % math.prod(mesh.shape[name] for name in names):
+        last = None
+        x = reshard(x, (*front, last), mesh)
+    split = NamedSharding(mesh, PartitionSpec(*front, last, None))
+    return jax.lax.reshape(x, shape, out_sharding=split)
+
+
+def merge_last_axes(x: Any, like: Any) -> Any:
+    """The inverse of :func:`split_last_axis`, for an array of the shape and split of `like`."""
+    if not is_split(x):
+        return jax.numpy.reshape(x, like.shape)
+    mesh = jax.typeof(x).sharding.mesh
+    merged = NamedSharding(mesh, PartitionSpec(*spec_of(x)[:-1]))
+    return reshard(jax.lax.reshape(x, like.shape, out_sharding=merged), spec_of(like), mesh)

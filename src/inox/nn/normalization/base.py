@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...functional.arguments import ArrayLike, affine_array, check_epsilon, static_axes
+from ...functional.arguments import ArrayLike, check_epsilon, static_axes
 from ..module import Module
 from ..parameter import Parameter
 
@@ -52,9 +52,9 @@ def static_number(value: Any) -> Any:
 def as_parameter(value: ArrayLike | Parameter | None, name: str) -> Parameter | None:
     """`value` as a parameter of floating-point numbers."""
     if isinstance(value, Parameter):
-        affine_array(value.value, name)
+        scale_or_bias(value.value, name)
         return value
-    array = affine_array(value, name)
+    array = scale_or_bias(value, name)
     return None if array is None else Parameter(array)
 
 
