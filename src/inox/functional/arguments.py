@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
 from .real_arrays import ArrayLike, described, floating
 from .scalars import (
@@ -159,11 +160,11 @@ def affine_operand(array: Array | None, x: Array, dtype: Any, mask: Array | None
     if array is None:
         return None
     aligned = (1,) * (x.ndim - array.ndim) + array.shape
-    array = jnp.reshape(array, aligned).astype(dtype)
+    spread = split_as(x, jnp.reshape(array, aligned).astype(dtype))
     if mask is None:
-        return array
+        return spread
     shared = tuple(axis for axis, length in enumerate(aligned) if length == 1)
-    return jnp.where(jnp.any(mask, shared, keepdims=True), array, jnp.zeros_like(array))
+    return jnp.where(jnp.any(mask, shared, keepdims=True), spread, jnp.zeros_like(spread))
 
 
 def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
@@ -194,7 +195,7 @@ def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
             "as many axes, each of x's size or 1. A mask of tokens (N, L) needs a channel axis: "
             "where[..., None]. Where all elements take part, leave it out."
         )
-    return array
+    return split_as(x, array)
 
 
 def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:
@@ -215,7 +216,8 @@ def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any) -> Arra
         check_not_negative(
             value, "statistics var", "Give the variance of each channel; the order is (mean, var)."
         )
-    return jnp.reshape(statistic, (1,) * (x.ndim - 1) + statistic.shape).astype(dtype)
+    shape = (1,) * (x.ndim - 1) + statistic.shape
+    return split_as(x, jnp.reshape(statistic, shape).astype(dtype))
 
 
 def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:

@@ -18,7 +18,7 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .means import Reduction, accumulator
+from .means import Reduction, accumulator, masked
 from .normalize import normalize
 
 Array = jax.Array
@@ -284,7 +284,8 @@ def _group_normalized(
         """(..., C) as (..., G, C / G)."""
         return None if array is None else split_last_axis(array, groups)
 
-    split_x = split_last_axis(x, groups)
+    # Masked before anything reads it: NaN in padding would stop a program that looks for NaN.
+    split_x = split_last_axis(masked(x, where), groups)
     y = normalize(
         reduction,
         split_x,

@@ -30,13 +30,20 @@ def reshard(x: Any, entries: tuple[Any, ...], mesh: Any) -> Any:
     return jax.sharding.reshard(x, NamedSharding(mesh, PartitionSpec(*entries)))
 
 
+def split_as(x: Any, array: Any) -> Any:
+    """`array`, of the rank of `x`, split as `x`."""
+    if not (is_split(x) or is_split(array)):
+        return array
+    sharding: Any = jax.typeof(x).sharding
+    return reshard(array, spec_of(x), sharding.mesh)
+
+
 def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """Splits all arrays as the largest of them; they have one rank."""
     if not any(map(is_split, arrays)):
         return arrays
     largest = max(arrays, key=lambda array: math.prod(array.shape))
-    entries, mesh = spec_of(largest), jax.typeof(largest).sharding.mesh
-    return tuple(reshard(array, entries, mesh) for array in arrays)
+    return tuple(split_as(largest, array) for array in arrays)
 
 
 def split_last_axis(x: Any, parts: int) -> Any:
@@ -62,7 +69,7 @@ def split_last_axis(x: Any, parts: int) -> Any:
 def merge_last_axes(x: Any, like: Any) -> Any:
     """The inverse of :func:`split_last_axis`, for an array of the shape and split of `like`."""
     if not is_split(x):
-        return jax.numpy.reshape(x, like.shape)
-    mesh = jax.typeof(x).sharding.mesh
-    merged = NamedSharding(mesh, PartitionSpec(*spec_of(x)[:-1]))
-    return reshard(jax.lax.reshape(x, like.shape, out_sharding=merged), spec_of(like), mesh)
+        return split_as(like, jax.numpy.reshape(x, like.shape))
+    sharding: Any = jax.typeof(x).sharding
+    merged = NamedSharding(sharding.mesh, PartitionSpec(*spec_of(x)[:-1]))
+    return split_as(like, jax.lax.reshape(x, like.shape, out_sharding=merged))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...functional.arguments import ArrayLike, check_epsilon, static_axes
+from ...functional.arguments import ArrayLike, check_epsilon, scale_or_bias, static_axes
 from ..module import Module
 from ..parameter import Parameter
 
