@@ -102,12 +102,12 @@ def _is_program(value: Any) -> bool:
 
 def _rewritten(value: Any) -> Any:
     """A parameter of an equation (a branch, the body of a loop) with its programs expanded."""
-    program: Any = value
-    if type(program) is tuple and any(map(_is_program, program)):
-        return tuple(map(_rewritten, program))
-    if not hasattr(program, "jaxpr"):
-        return program
+    if type(value) is tuple and any(map(_is_program, value)):
+        return tuple(map(_rewritten, value))
+    return _expanded(value) if hasattr(value, "jaxpr") else value
 
+
+def _expanded(program: Any) -> Any:
     def run(*arguments: Any) -> list[Any]:
         return _evaluate(program.jaxpr, program.consts, arguments)
 
