@@ -15,10 +15,10 @@ centring is :math:`(x - m) - \delta`.
 The right form of :math:`v` takes one rounding an element less, and for long slices its two sums do
 not wait for each other: over columns that is 1.3 times faster. Its subtraction cancels in slices
 that are nearly constant, by up to :math:`\delta^2`, the square of a few units in the last place of
-:math:`m`. In long slices that costs nothing measurable. In short ones :math:`m` is first replaced by
-the number nearest to :math:`m + \delta`, so that :math:`|\delta|` is at most half a unit: numbers
-that are whole multiples of a unit away from :math:`m` have :math:`\langle (x - m)^2 \rangle \ge
-|\delta|`, in units, and at least half of it is left.
+:math:`m`. In long slices that costs nothing measurable. In short ones :math:`m` is first replaced
+by the number nearest to :math:`m + \delta`, so that :math:`|\delta|` is at most half a unit;
+numbers that are whole units away from :math:`m` have
+:math:`\langle (x - m)^2 \rangle \ge |\delta|`, in units, and at least half of it is left.
 
 **Constants and extremes.** Means are true divisions, hidden from the compiler, which would multiply
 by the reciprocal of the count. Then a slice of n copies of c has deviation exactly 0: x - m is a
