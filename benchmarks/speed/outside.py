@@ -40,7 +40,7 @@ def _trees(run: "Run") -> list[Record]:
         for operation in trees.OPERATIONS:
             run.say(f"{operation} of {trees.LAYERS} {kind} norms")
             found = {name: trees.program(operation, model) for name, model in models.items()}
-            seconds = rounded(round_robin(found, run.rounds(40), calls=5))
+            seconds = rounded(round_robin(found, run.rounds(40), calls=10))
             told = {"what": operation, "kind": kind, "layers": trees.LAYERS}
             records.append({**told, "seconds": seconds})
     return records

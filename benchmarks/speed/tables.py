@@ -167,10 +167,10 @@ def _outside_tables(results: Results, records: list[dict[str, Any]]) -> list[Tab
         "call": "`jax.jit(lambda model, x: x)(model, x)`",
     }
     note = (
-        "Times Equinox's; scale and bias in each layer, batch norms with their state. All leaves "
-        "of Equinox's layer norms are arrays, so they go through plain `jax.jit` as ours do. Its "
-        "batch norms hold a name and a flag as leaves: the compiled call gets their arrays alone "
-        "(`eqx.partition(model, eqx.is_array)`), the other rows the whole."
+        "Times Equinox's, in time of the thread; scale and bias in each layer, batch norms with "
+        "their state. All leaves of Equinox's layer norms are arrays, so they go through plain "
+        "`jax.jit` as ours do. Its batch norms hold a name and a flag as leaves: the compiled call "
+        "gets their arrays alone (`eqx.partition(model, eqx.is_array)`), the other rows the whole."
     )
     titles = [f"{names[r['what']]}, {r['layers']} {KINDS[r['kind']]}s" for r in trees]
     add("trees", note, trees, titles, "equinox", 1e6)
@@ -180,7 +180,8 @@ def _outside_tables(results: Results, records: list[dict[str, Any]]) -> list[Tab
             "lower",
             "trace and lower",
             1e3,
-            "`jax.jit(gradient).trace(...).lower()` of a chain, all caches emptied before.",
+            "`jax.jit(gradient).trace(...).lower()` of a chain, all caches emptied before; "
+            "time of the thread.",
         ),
     ):
         chosen = [record for record in records if record["what"] == what]

@@ -1,5 +1,6 @@
 """Models of many layers, as JAX takes them apart and puts them together at every call."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -76,4 +77,4 @@ OPERATIONS = {"flatten": _flatten, "unflatten": _unflatten, "map": _map, "call":
 
 def program(operation: str, model: Model) -> Program:
     """The operation, to be timed. Nothing is computed, so nothing is waited for."""
-    return Program(OPERATIONS[operation](model), wait=lambda _: None)
+    return Program(OPERATIONS[operation](model), wait=lambda _: None, clock=time.thread_time)
