@@ -1,6 +1,7 @@
 """The page docs/speed.md: what stands between its marks is made from a file of results alone."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def told_machine(results: Results) -> str:
     return f"{results['date']}: {where}; {shown}."
 
 
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """In the order in which they first appear; they need not be hashable."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
 def part(results: Results, source: str) -> str:
     """What stands between the marks."""
     platform = results["machine"]["platform"]
@@ -63,6 +73,9 @@ def part(results: Results, source: str) -> str:
         pieces.append("This was a short run: few rounds, and a part of the cells.")
     if results["missing"]:
         pieces.append("Not measured: " + "; ".join(results["missing"]) + ".")
+    for told in _distinct(results.get("updated", {}).values()):
+        names = [name for name, held in results["updated"].items() if held == told]
+        pieces.append(f"Measured again, alone: {', '.join(names)}. {told_machine(told)}")
     records = results["sections"].get("grid", []) + results["sections"].get("plain", [])
     for key, heading in (("wrong", "Not timed"), ("inexact", "Timed, though inexact")):
         problems = [
