@@ -78,6 +78,6 @@ $(VENV)/.installed-test: EXTRAS := test,peers
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-lint: EXTRAS := lint
-$(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard csrc/*) | $(VENV)/.created
+$(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/*/*) | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@

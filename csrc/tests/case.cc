@@ -1,9 +1,9 @@
-#include "case.h"
+#include "tests/case.h"
 
 #include <cmath>
 #include <vector>
 
-#include "outputs.h"
+#include "operations/arrays.h"
 
 namespace inox::test {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "guarded.h"
-#include "operations.h"
+#include "tests/guarded.h"
+#include "operations/operations.h"
 
 namespace inox::test {
 

@@ -5,8 +5,8 @@
 // the sum of the terms' magnitudes, in which nothing cancels.
 #include <cmath>
 
-#include "case.h"
-#include "outputs.h"
+#include "tests/case.h"
+#include "operations/arrays.h"
 
 namespace inox::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "guarded.h"
+#include "tests/guarded.h"
 
 #include <cmath>
 

@@ -3,7 +3,7 @@
 //
 //     inox_kernels_test [number of cases] [first seed]
 //
-// INOX_INSTRUCTION_SET chooses the kernels (dispatch.cc). Built with a sanitizer this is what it
+// INOX_INSTRUCTION_SET chooses the kernels (instruction_sets.cc). Built with a sanitizer this is what it
 // watches.
 #include <atomic>
 #include <cstdio>
@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "case.h"
-#include "workers.h"
+#include "tests/case.h"
+#include "tests/workers.h"
 
 namespace inox::test {
 namespace {

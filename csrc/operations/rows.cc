@@ -1,14 +1,14 @@
 // Rows of slices that are contiguous in memory: layer norm and RMS norm, and group norm at each
 // position. Parts of consecutive rows are tasks. Each part has its own sums for the gradients of
 // the parameters, which are added in the order of the parts.
-#include "rows.h"
+#include "operations/rows.h"
 
 #include <atomic>
 #include <cstring>
 
-#include "outputs.h"
-#include "partition.h"
-#include "scratch.h"
+#include "operations/arrays.h"
+#include "operations/work_division.h"
+#include "operations/scratch.h"
 
 namespace inox {
 namespace {

@@ -2,7 +2,7 @@
 // with (row_kernels.h).
 #pragma once
 
-#include "row_sums.h"
+#include "simd/row_sums.h"
 
 namespace inox::INOX_UNIT {
 

@@ -15,10 +15,10 @@
 // from RMS norm.
 #include <cstring>
 
-#include "buffers.h"
-#include "floating_point_environment.h"
-#include "operations.h"
-#include "outputs.h"
+#include "custom_calls/operand_checks.h"
+#include "operations/floating_point_environment.h"
+#include "operations/operations.h"
+#include "operations/arrays.h"
 
 namespace inox {
 namespace {

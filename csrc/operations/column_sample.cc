@@ -1,9 +1,9 @@
-#include "column_sample.h"
+#include "operations/column_sample.h"
 
 #include <cstring>
 #include <numeric>
 
-#include "outputs.h"
+#include "operations/arrays.h"
 
 namespace inox {
 namespace {

@@ -9,15 +9,15 @@
 //     y:  factor = r scale,  offset = bias - delta factor
 //     dx: t_factor = r scale,  factor = -r (V - delta U) / (n (var + epsilon)),
 //         offset = -r U / n - delta factor
-#include "columns.h"
+#include "operations/columns.h"
 
 #include <atomic>
 #include <cmath>
 #include <cstring>
 
-#include "column_sample.h"
-#include "outputs.h"
-#include "scratch.h"
+#include "operations/column_sample.h"
+#include "operations/arrays.h"
+#include "operations/scratch.h"
 
 namespace inox {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "kernels.h"
+#include "kernel_table.h"
 
 namespace inox {
 

@@ -5,8 +5,8 @@
 // those.
 #pragma once
 
-#include "kernels.h"
-#include "row_sums.h"
+#include "kernel_table.h"
+#include "simd/row_sums.h"
 
 namespace inox::INOX_UNIT {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "elements.h"
-#include "operations.h"
+#include "operations/operations.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace inox {

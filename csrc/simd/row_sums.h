@@ -22,8 +22,8 @@
 // to the half type: differences from it are exact, or nearly so.
 #pragma once
 
-#include "kernels.h"
-#include "memory.h"
+#include "kernel_table.h"
+#include "simd/load_store.h"
 
 namespace inox::INOX_UNIT {
 

@@ -1,8 +1,8 @@
 // Float64 sums, rounded to arrays of the accumulator type.
 #pragma once
 
-#include "operations.h"
-#include "partition.h"
+#include "operations/operations.h"
+#include "operations/work_division.h"
 
 namespace inox {
 

@@ -15,7 +15,7 @@
 #include <memory>
 #include <mutex>
 
-#include "floating_point_environment.h"
+#include "operations/floating_point_environment.h"
 
 namespace inox {
 

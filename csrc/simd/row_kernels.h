@@ -20,8 +20,8 @@
 // 64 times as many. Short groups are computed in float64, too, where a vector holds one of them.
 #pragma once
 
-#include "parameter_sums.h"
-#include "row_blocks.h"
+#include "simd/parameter_sums.h"
+#include "simd/row_blocks.h"
 
 namespace inox::INOX_UNIT {
 

@@ -9,8 +9,8 @@
 // A column's result depends on its own elements alone.
 #pragma once
 
-#include "kernels.h"
-#include "memory.h"
+#include "kernel_table.h"
+#include "simd/load_store.h"
 
 namespace inox::INOX_UNIT {
 
