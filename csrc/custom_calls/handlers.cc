@@ -14,11 +14,11 @@
 // result without elements not wanted. The attribute `centred` of the first two tells layer norm
 // from RMS norm.
 #include <cstring>
+#include <initializer_list>
 
 #include "custom_calls/operand_checks.h"
 #include "operations/floating_point_environment.h"
 #include "operations/operations.h"
-#include "operations/arrays.h"
 
 namespace inox {
 namespace {
@@ -26,188 +26,134 @@ namespace {
 // XLA's pool, as for_each_task sees it.
 class XlaThreads : public ThreadPool {
  public:
-  explicit XlaThreads(ffi::ThreadPool& pool) : pool_(pool) {}
+  // Implicit: handlers get it in place of XLA's.
+  XlaThreads(ffi::ThreadPool pool) : pool_(pool) {}
   int64_t thread_count() const override { return pool_.num_threads(); }
   void schedule(std::function<void()> work) override { pool_.Schedule(std::move(work)); }
 
  private:
-  ffi::ThreadPool& pool_;
+  ffi::ThreadPool pool_;
 };
 
-ffi::Error result_of(bool done) {
-  if (done) return ffi::Error::Success();
+constexpr char kCentred[] = "centred";
+constexpr char kShape[] = "shape";
+
+// The parameters of handlers: what a call binds to each is read off its type.
+using Operand = ffi::AnyBuffer;
+using Output = ffi::Result<ffi::AnyBuffer>;
+using Centred = ffi::Attr<bool, kCentred>;
+using Sizes = ffi::Attr<ffi::Span<const int64_t>, kShape>;
+
+// The end of every handler. `sums`: the results that are 0 where there is nothing to sum up.
+template <class Operation>
+ffi::Error carry_out(const Checks& check, const Shape& shape, std::initializer_list<Output> sums,
+                     const Operation& operation) {
+  if (check.failed()) return check.error();
+  if (shape.count() == 0) {
+    for (Output sum : sums) {
+      if (sum->size_bytes() > 0) std::memset(sum->untyped_data(), 0, sum->size_bytes());
+    }
+    return ffi::Error::Success();
+  }
+  if (operation()) return ffi::Error::Success();
   return ffi::Error(ffi::ErrorCode::kResourceExhausted,
                     "inox: no memory was left for intermediate sums.");
 }
 
-void zero(void* data, const ffi::AnyBuffer& buffer) {
-  if (data) std::memset(data, 0, buffer.size_bytes());
-}
-
-using Sizes = ffi::Span<const int64_t>;
-
-ffi::Error run_normalize(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer epsilon,
-                         ffi::AnyBuffer scale, ffi::AnyBuffer bias,
-                         ffi::Result<ffi::AnyBuffer> y, bool centred, Sizes sizes) {
+ffi::Error run_normalize(XlaThreads threads, Operand x, Operand epsilon, Operand scale,
+                         Operand bias, Output y, Centred centred, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_normalize");
   Normalization call = {};
   call.element = check.element(x);
-  call.shape = check.shape(sizes, x);
-  call.centred = centred;
-  const Shape& s = call.shape;
+  call.shape = check.shape(*sizes, x);
+  call.centred = *centred;
   const Element accumulator = accumulator_of(call.element);
   call.x = x.untyped_data();
   call.epsilon = check.epsilon(epsilon, accumulator);
-  call.scale = check.parameter("scale", scale, accumulator, s);
-  call.bias = check.parameter("bias", bias, accumulator, s);
-  call.y = check.buffer("y", *y, call.element, s.count());
-  if (check.failed()) return check.error();
-  if (s.count() == 0) return ffi::Error::Success();
-  XlaThreads threads(pool);
-  return result_of(normalize(kernels(), call, &threads));
+  call.scale = check.parameter("scale", scale, accumulator, call.shape);
+  call.bias = check.parameter("bias", bias, accumulator, call.shape);
+  call.y = check.buffer("y", *y, call.element, call.shape.count());
+  return carry_out(check, call.shape, {}, [&] { return normalize(kernels(), call, &threads); });
 }
 
-ffi::Error run_cotangent(ffi::ThreadPool pool, ffi::AnyBuffer dy, ffi::AnyBuffer x,
-                         ffi::AnyBuffer epsilon, ffi::AnyBuffer scale,
-                         ffi::Result<ffi::AnyBuffer> dx, ffi::Result<ffi::AnyBuffer> dscale,
-                         ffi::Result<ffi::AnyBuffer> dbias, bool centred, Sizes sizes) {
+ffi::Error run_cotangent(XlaThreads threads, Operand dy, Operand x, Operand epsilon, Operand scale,
+                         Output dx, Output dscale, Output dbias, Centred centred, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_normalize_cotangent");
   Normalization call = {};
   call.element = check.element(x);
-  call.shape = check.shape(sizes, x);
-  call.centred = centred;
-  const Shape& s = call.shape;
+  call.shape = check.shape(*sizes, x);
+  call.centred = *centred;
   const Element accumulator = accumulator_of(call.element);
-  const int64_t parameters = s.outer * s.row();
+  const int64_t parameters = call.shape.outer * call.shape.row();
   call.x = x.untyped_data();
-  call.dy = check.buffer("dy", dy, call.element, s.count());
+  call.dy = check.buffer("dy", dy, call.element, call.shape.count());
   call.epsilon = check.epsilon(epsilon, accumulator);
-  call.scale = check.parameter("scale", scale, accumulator, s);
-  call.y = check.optional("dx", *dx, call.element, s.count());
+  call.scale = check.parameter("scale", scale, accumulator, call.shape);
+  call.y = check.optional("dx", *dx, call.element, call.shape.count());
   call.dscale = check.optional("dscale", *dscale, accumulator, parameters);
   call.dbias = check.optional("dbias", *dbias, accumulator, parameters);
-  if (check.failed()) return check.error();
-  if (s.count() == 0) {  // sums of nothing
-    zero(call.dscale, *dscale);
-    zero(call.dbias, *dbias);
-    return ffi::Error::Success();
-  }
-  XlaThreads threads(pool);
-  return result_of(normalize_cotangent(kernels(), call, &threads));
+  return carry_out(check, call.shape, {dscale, dbias},
+                   [&] { return normalize_cotangent(kernels(), call, &threads); });
 }
 
-ffi::Error run_moments(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> mean,
-                       ffi::Result<ffi::AnyBuffer> residual, ffi::Result<ffi::AnyBuffer> var,
+ffi::Error run_moments(XlaThreads threads, Operand x, Output mean, Output residual, Output var,
                        Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_moments");
   Reduction call = {};
   call.element = check.element(x);
-  call.shape = check.shape_without_inner(sizes, x);
-  const Shape& s = call.shape;
+  call.shape = check.shape_without_inner(*sizes, x);
   const Element accumulator = accumulator_of(call.element);
-  const int64_t statistics = s.outer * s.groups;
+  const int64_t statistics = call.shape.outer * call.shape.groups;
   call.x = x.untyped_data();
   call.mean = check.buffer("mean", *mean, accumulator, statistics);
   call.residual = check.buffer("residual", *residual, accumulator, statistics);
   call.first = check.buffer("var", *var, accumulator, statistics);
-  if (check.failed()) return check.error();
-  if (s.count() == 0) {
-    zero(call.mean, *mean);
-    zero(call.residual, *residual);
-    zero(call.first, *var);
-    return ffi::Error::Success();
-  }
-  XlaThreads threads(pool);
-  return result_of(moments(kernels(), call, &threads));
+  return carry_out(check, call.shape, {mean, residual, var},
+                   [&] { return moments(kernels(), call, &threads); });
 }
 
-ffi::Error run_centred_sums(ffi::ThreadPool pool, ffi::AnyBuffer t, ffi::AnyBuffer x,
-                            ffi::AnyBuffer mean, ffi::AnyBuffer residual,
-                            ffi::Result<ffi::AnyBuffer> sum,
-                            ffi::Result<ffi::AnyBuffer> product_sum, Sizes sizes) {
+ffi::Error run_centred_sums(XlaThreads threads, Operand t, Operand x, Operand mean,
+                            Operand residual, Output sum, Output product_sum, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_centred_sums");
   Reduction call = {};
   call.element = check.element(x);
-  call.shape = check.shape_without_inner(sizes, x);
-  const Shape& s = call.shape;
+  call.shape = check.shape_without_inner(*sizes, x);
   const Element accumulator = accumulator_of(call.element);
-  const int64_t statistics = s.outer * s.groups;
+  const int64_t statistics = call.shape.outer * call.shape.groups;
   call.x = x.untyped_data();
   call.wide = t.element_type() == type_of(accumulator);
-  call.t = check.buffer("t", t, call.wide ? accumulator : call.element, s.count());
+  call.t = check.buffer("t", t, call.wide ? accumulator : call.element, call.shape.count());
   call.mean = check.buffer("mean", mean, accumulator, statistics);
   call.residual = check.buffer("residual", residual, accumulator, statistics);
   call.first = check.buffer("the sum of t", *sum, accumulator, statistics);
   call.second = check.buffer("the sum of products", *product_sum, accumulator, statistics);
-  if (check.failed()) return check.error();
-  if (s.count() == 0) {
-    zero(call.first, *sum);
-    zero(call.second, *product_sum);
-    return ffi::Error::Success();
-  }
-  XlaThreads threads(pool);
-  return result_of(centred_sums(kernels(), call, &threads));
+  return carry_out(check, call.shape, {sum, product_sum},
+                   [&] { return centred_sums(kernels(), call, &threads); });
 }
 
 }  // namespace
 }  // namespace inox
 
-#define INOX_EXPORT __attribute__((visibility("default")))
+// XLA's own pool is bound where a handler takes ours.
+template <>
+struct xla::ffi::CtxBinding<inox::XlaThreads> {
+  using Ctx = xla::ffi::ThreadPool;
+};
 
-extern "C" {
-INOX_EXPORT XLA_FFI_Error* inox_normalize(XLA_FFI_CallFrame*);
-INOX_EXPORT XLA_FFI_Error* inox_normalize_cotangent(XLA_FFI_CallFrame*);
-INOX_EXPORT XLA_FFI_Error* inox_moments(XLA_FFI_CallFrame*);
-INOX_EXPORT XLA_FFI_Error* inox_centred_sums(XLA_FFI_CallFrame*);
+#define INOX_EXPORT extern "C" __attribute__((visibility("default")))
+#define INOX_HANDLER(symbol, function)                   \
+  INOX_EXPORT XLA_FFI_Error* symbol(XLA_FFI_CallFrame*); \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(symbol, function)
+
+INOX_HANDLER(inox_normalize, inox::run_normalize);
+INOX_HANDLER(inox_normalize_cotangent, inox::run_cotangent);
+INOX_HANDLER(inox_moments, inox::run_moments);
+INOX_HANDLER(inox_centred_sums, inox::run_centred_sums);
 
 INOX_EXPORT const char* inox_instruction_set() { return inox::kernels().instruction_set; }
 INOX_EXPORT int inox_abi_major() { return XLA_FFI_API_MAJOR; }
 INOX_EXPORT int inox_abi_minor() { return XLA_FFI_API_MINOR; }
-}
-
-namespace ffi = xla::ffi;
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_normalize, inox::run_normalize,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()  // x
-                                  .Arg<ffi::AnyBuffer>()  // epsilon
-                                  .Arg<ffi::AnyBuffer>()  // scale
-                                  .Arg<ffi::AnyBuffer>()  // bias
-                                  .Ret<ffi::AnyBuffer>()  // y
-                                  .Attr<bool>("centred")
-                                  .Attr<ffi::Span<const int64_t>>("shape"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_normalize_cotangent, inox::run_cotangent,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()  // dy
-                                  .Arg<ffi::AnyBuffer>()  // x
-                                  .Arg<ffi::AnyBuffer>()  // epsilon
-                                  .Arg<ffi::AnyBuffer>()  // scale
-                                  .Ret<ffi::AnyBuffer>()  // dx
-                                  .Ret<ffi::AnyBuffer>()  // dscale
-                                  .Ret<ffi::AnyBuffer>()  // dbias
-                                  .Attr<bool>("centred")
-                                  .Attr<ffi::Span<const int64_t>>("shape"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_moments, inox::run_moments,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()   // x
-                                  .Ret<ffi::AnyBuffer>()   // mean
-                                  .Ret<ffi::AnyBuffer>()   // residual
-                                  .Ret<ffi::AnyBuffer>()   // var
-                                  .Attr<ffi::Span<const int64_t>>("shape"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(inox_centred_sums, inox::run_centred_sums,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<ffi::AnyBuffer>()   // t
-                                  .Arg<ffi::AnyBuffer>()   // x
-                                  .Arg<ffi::AnyBuffer>()   // mean
-                                  .Arg<ffi::AnyBuffer>()   // residual
-                                  .Ret<ffi::AnyBuffer>()   // sum of t
-                                  .Ret<ffi::AnyBuffer>()   // sum of products
-                                  .Attr<ffi::Span<const int64_t>>("shape"));

@@ -8,8 +8,8 @@
 
 namespace inox {
 
-#define INOX_DECLARE(unit)    \
-  namespace unit {            \
+#define INOX_DECLARE(unit)       \
+  namespace unit {               \
   extern const Kernels kKernels; \
   }
 INOX_DECLARE(baseline)

@@ -2,8 +2,8 @@
 #include "operations/operations.h"
 
 #include "operations/columns.h"
-#include "operations/work_division.h"
 #include "operations/rows.h"
+#include "operations/work_division.h"
 
 namespace inox {
 namespace {

@@ -7,8 +7,9 @@
 #include <cstring>
 
 #include "operations/arrays.h"
-#include "operations/work_division.h"
+#include "operations/parameter_gradients.h"
 #include "operations/scratch.h"
+#include "operations/work_division.h"
 
 namespace inox {
 namespace {
@@ -19,7 +20,7 @@ constexpr int64_t kMostParts = 64;
 
 Rows rows_of(const Normalization& call) {
   const Shape& shape = call.shape;
-  return {call.x,      call.dy,        call.scale.data, call.bias.data, call.y,
+  return {call.x,       call.dy,        call.scale.data, call.bias.data, call.y,
           shape.groups, shape.channels, call.epsilon,    call.centred};
 }
 
@@ -72,7 +73,7 @@ bool cotangent_rows(const Kernels& kernels, const Normalization& call, ThreadPoo
       }
     });
   });
-  if (partial) fold_parts(call, parts.per_outer, sums, pool);
+  if (partial) add_parts(call, parts.per_outer, sums, pool);
   return !failed;
 }
 
@@ -81,13 +82,13 @@ void reduce_slices(const Kernels& kernels, const Reduction& call, ThreadPool* po
   const int64_t count = shape.outer * shape.groups;
   const int64_t bytes = size_of(call.element) * (call.t ? 2 : 1);
   const Parts parts(1, count, shape.channels * bytes, 1, count);
-  const Slices slices = {call.x,        call.t,    call.wide,  shape.channels, call.mean,
-                         call.residual, call.first, call.second};
-  auto* kernel = call.t ? kernels[call.element].slice_products : kernels[call.element].slice_moments;
+  const Slices slices = {call.x,    call.t,        call.wide,  shape.channels,
+                         call.mean, call.residual, call.first, call.second};
+  auto* kernel =
+      call.t ? kernels[call.element].slice_products : kernels[call.element].slice_moments;
   for_each_task(pool, parts.tasks(), [&](int64_t task) {
-    parts.for_each_of(task, [&](int64_t, int64_t, int64_t begin, int64_t end) {
-      kernel(slices, begin, end);
-    });
+    parts.for_each_of(
+        task, [&](int64_t, int64_t, int64_t begin, int64_t end) { kernel(slices, begin, end); });
   });
 }
 

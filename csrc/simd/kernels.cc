@@ -17,11 +17,16 @@ namespace inox::INOX_UNIT {
 
 template <class T>
 constexpr ElementKernels kernels_of() {
-  return {normalize_rows<T>,  cotangent_rows<T>,
-          slice_moments<T>,   slice_products<T>,
-          column_moments<T>,  column_products<T>,
+  return {normalize_rows<T>,
+          cotangent_rows<T>,
+          slice_moments<T>,
+          slice_products<T>,
+          column_moments<T>,
+          column_products<T>,
           column_moments_and_products<T>,
-          column_normalize<T>, column_cotangent<T>, widen_numbers<T>};
+          column_normalize<T>,
+          column_cotangent<T>,
+          widen_numbers<T>};
 }
 
 extern const Kernels kKernels;

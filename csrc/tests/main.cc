@@ -3,8 +3,8 @@
 //
 //     inox_kernels_test [number of cases] [first seed]
 //
-// INOX_INSTRUCTION_SET chooses the kernels (instruction_sets.cc). Built with a sanitizer this is what it
-// watches.
+// INOX_INSTRUCTION_SET chooses the kernels (instruction_sets.cc). Built with a sanitizer this is
+// what it watches.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
