@@ -139,7 +139,8 @@ void ColumnSample::sum_moments(bool centred, bool products, ThreadPool* pool) {
   if (!centred) {
     std::memset(shift_, 0, groups_ * sizeof(double));
     spread_shifts();
-    return sum(true, products, pool);
+    sum(true, products, pool);
+    return;
   }
   kernels_.widen(x_, groups_, channels_, shift_);
   spread_shifts();

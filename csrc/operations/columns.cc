@@ -120,7 +120,10 @@ bool normalize_columns(const Kernels& kernels, const Normalization& call, Thread
     ColumnSample sample = samples.sample(kernels, call.element, block);
     const int64_t channels = sample.channels(), width = sample.groups() * channels;
     double* scratch = task_scratch().reserve(sample.scratch_size() + 2 * width);
-    if (!scratch) return failed.store(true);
+    if (!scratch) {
+      failed = true;
+      return;
+    }
     double *scale = scratch + sample.scratch_size(), *bias = scale + width;
     auto read = [&](const Parameter& parameter, double value, double* out) {
       const int64_t of_outer = parameter.for_each_outer ? outer * call.shape.row() : 0;
@@ -152,10 +155,8 @@ bool cotangent_columns(const Kernels& kernels, const Normalization& call, Thread
   const bool parameters = call.dscale || call.dbias;
   const bool partial = parameters && samples.parts.per_outer > 1;
   const int64_t per_outer = samples.parts.per_outer;
-  double* sums = nullptr;
-  if (partial && !(sums = call_scratch().reserve(2 * row * call.shape.outer * per_outer))) {
-    return false;
-  }
+  double* sums = partial ? call_scratch().reserve(2 * row * call.shape.outer * per_outer) : nullptr;
+  if (partial && !sums) return false;
   std::atomic<bool> failed{false};
   samples.for_each_part(
       pool, [&](int64_t part, int64_t outer, int64_t block, int64_t begin, int64_t end) {
@@ -163,7 +164,10 @@ bool cotangent_columns(const Kernels& kernels, const Normalization& call, Thread
     const int64_t channels = sample.channels(), width = sample.groups() * channels;
     const int64_t column = samples.column(block);
     double* scratch = task_scratch().reserve(sample.scratch_size() + 3 * width);
-    if (!scratch) return failed.store(true);
+    if (!scratch) {
+      failed = true;
+      return;
+    }
     double* scale = scratch + sample.scratch_size();
     read_parameters(kernels, call.element, call.scale,
                     (call.scale.for_each_outer ? outer * row : 0) + column, width, 1, scale);
@@ -218,7 +222,10 @@ bool reduce_columns(const Kernels& kernels, const Reduction& call, ThreadPool* p
     ColumnSample sample = samples.sample(kernels, call.element, block);
     const int64_t groups = sample.groups();
     double* scratch = task_scratch().reserve(sample.scratch_size() + 3 * groups);
-    if (!scratch) return failed.store(true);
+    if (!scratch) {
+      failed = true;
+      return;
+    }
     double *mean = scratch + sample.scratch_size(), *residual = mean + groups,
            *second = residual + groups;
     for (int64_t inner = begin; inner < end; ++inner) {

@@ -54,12 +54,15 @@ bool cotangent_rows(const Kernels& kernels, const Normalization& call, ThreadPoo
   const Parts parts(shape.outer, shape.inner, bytes, parameters ? kLeastRows : 1,
                     parameters ? kMostParts : shape.inner);
   const bool partial = parameters && parts.per_outer > 1;
-  double* sums = nullptr;
-  if (partial && !(sums = call_scratch().reserve(2 * size * parts.count()))) return false;
+  double* sums = partial ? call_scratch().reserve(2 * size * parts.count()) : nullptr;
+  if (partial && !sums) return false;
   std::atomic<bool> failed{false};
   for_each_task(pool, parts.tasks(), [&](int64_t task) {
     double* own = parameters && !partial ? task_scratch().reserve(2 * size) : nullptr;
-    if (parameters && !partial && !own) return failed.store(true);
+    if (parameters && !partial && !own) {
+      failed = true;
+      return;
+    }
     parts.for_each_of(task, [&](int64_t part, int64_t o, int64_t begin, int64_t end) {
       Rows rows = rows_of(call);
       rows.scale = of_outer(call, call.scale, o);

@@ -30,7 +30,7 @@ constexpr ElementKernels kernels_of() {
 }
 
 extern const Kernels kKernels;
-const Kernels kKernels = {
+constexpr Kernels kKernels = {
     INOX_NAME(INOX_UNIT),
     {kernels_of<float>(), kernels_of<BFloat16>(), kernels_of<Float16>(), kernels_of<double>()}};
 

@@ -208,7 +208,7 @@ void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
 // the parameters are worth it (0.58 and 0.73).
 template <class T, class V>
 INOX_INLINE bool blocks_of_cotangent(const Rows& rows) {
-  const int64_t bytes = 2 * kBlock * rows.channels * int64_t(sizeof(T));
+  const int64_t bytes = int64_t(2 * kBlock) * rows.channels * int64_t(sizeof(T));
   if constexpr (std::is_same_v<V, Singles>) return bytes <= kMostBlockBytes;
   const int64_t stride = rows.groups * rows.channels * int64_t(sizeof(T));
   return bytes < (96 << 10) && stride % 4096 != 0;

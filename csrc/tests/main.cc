@@ -55,6 +55,7 @@ void test_threads_change_nothing(int64_t count, uint64_t seed) {
 void test_calls_at_once(int64_t count, uint64_t seed) {
   Workers workers(2);
   std::vector<std::thread> callers;
+  callers.reserve(4);
   std::atomic<int> wrong{0};
   for (int caller = 0; caller < 4; ++caller) {
     callers.emplace_back([&, caller] {
@@ -103,7 +104,7 @@ void test_a_busy_pool_is_not_waited_for() {
 
 int main(int argc, char** argv) {
   using namespace inox::test;
-  const int64_t count = argc > 1 ? std::atoll(argv[1]) : 400;
+  const int64_t count = argc > 1 ? std::strtoll(argv[1], nullptr, 10) : 400;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   test_every_task_runs_once();
   test_a_busy_pool_is_not_waited_for();
