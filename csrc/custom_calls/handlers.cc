@@ -18,6 +18,7 @@
 
 #include "custom_calls/operand_checks.h"
 #include "operations/floating_point_environment.h"
+#include "operations/instruction_sets.h"
 #include "operations/operations.h"
 
 namespace inox {
@@ -155,5 +156,6 @@ INOX_HANDLER(inox_moments, inox::run_moments);
 INOX_HANDLER(inox_centred_sums, inox::run_centred_sums);
 
 INOX_EXPORT const char* inox_instruction_set() { return inox::kernels().instruction_set; }
+INOX_EXPORT const char* inox_instruction_sets() { return inox::instruction_sets(); }
 INOX_EXPORT int inox_abi_major() { return XLA_FFI_API_MAJOR; }
 INOX_EXPORT int inox_abi_minor() { return XLA_FFI_API_MINOR; }

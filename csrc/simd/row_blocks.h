@@ -62,7 +62,7 @@ INOX_INLINE BlockMap<V> block_map(const BlockSums& sums, const Statistics& of) {
 inline constexpr int64_t kMostBlockBytes = 384 << 10;
 
 // Groups from this length on are no shorter than rows that are worth a block of their own.
-inline constexpr int64_t kLongGroup = 8 * kLanes;
+inline constexpr int64_t kLongGroup = int64_t{8} * kLanes;
 
 // Walks over rows: in blocks of the same group in consecutive rows, whose parameters are shared, if
 // `blocks`, else one by one; or, where groups are short, in blocks of consecutive groups of a row,

@@ -8,10 +8,12 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "operations/instruction_sets.h"
 #include "tests/case.h"
 #include "tests/workers.h"
 
@@ -106,6 +108,11 @@ int main(int argc, char** argv) {
   using namespace inox::test;
   const int64_t count = argc > 1 ? std::strtoll(argv[1], nullptr, 10) : 400;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  const char* wanted = std::getenv("INOX_INSTRUCTION_SET");
+  if (wanted && *wanted && std::strcmp(wanted, inox::kernels().instruction_set) != 0) {
+    std::printf("%s: skipped, as here are only %s\n", wanted, inox::instruction_sets());
+    return 0;
+  }
   test_every_task_runs_once();
   test_a_busy_pool_is_not_waited_for();
   test_random_calls(count, seed);
