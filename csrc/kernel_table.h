@@ -93,7 +93,4 @@ struct Kernels {
   const ElementKernels& operator[](Element element) const { return elements[int(element)]; }
 };
 
-// The best kernels this processor runs, or lower ones where the environment says so.
-const Kernels& kernels();
-
 }  // namespace inox

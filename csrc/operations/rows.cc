@@ -1,14 +1,15 @@
 // Rows of slices that are contiguous in memory: layer norm and RMS norm, and group norm at each
 // position. Parts of consecutive rows are tasks. Each part has its own sums for the gradients of
 // the parameters, which are added in the order of the parts.
-#include "rows.h"
+#include "operations/rows.h"
 
 #include <atomic>
 #include <cstring>
 
-#include "outputs.h"
-#include "partition.h"
-#include "scratch.h"
+#include "operations/arrays.h"
+#include "operations/parameter_gradients.h"
+#include "operations/scratch.h"
+#include "operations/work_division.h"
 
 namespace inox {
 namespace {
@@ -19,7 +20,7 @@ constexpr int64_t kMostParts = 64;
 
 Rows rows_of(const Normalization& call) {
   const Shape& shape = call.shape;
-  return {call.x,      call.dy,        call.scale.data, call.bias.data, call.y,
+  return {call.x,       call.dy,        call.scale.data, call.bias.data, call.y,
           shape.groups, shape.channels, call.epsilon,    call.centred};
 }
 
@@ -53,12 +54,15 @@ bool cotangent_rows(const Kernels& kernels, const Normalization& call, ThreadPoo
   const Parts parts(shape.outer, shape.inner, bytes, parameters ? kLeastRows : 1,
                     parameters ? kMostParts : shape.inner);
   const bool partial = parameters && parts.per_outer > 1;
-  double* sums = nullptr;
-  if (partial && !(sums = call_scratch().reserve(2 * size * parts.count()))) return false;
+  double* sums = partial ? call_scratch().reserve(2 * size * parts.count()) : nullptr;
+  if (partial && !sums) return false;
   std::atomic<bool> failed{false};
   for_each_task(pool, parts.tasks(), [&](int64_t task) {
     double* own = parameters && !partial ? task_scratch().reserve(2 * size) : nullptr;
-    if (parameters && !partial && !own) return failed.store(true);
+    if (parameters && !partial && !own) {
+      failed = true;
+      return;
+    }
     parts.for_each_of(task, [&](int64_t part, int64_t o, int64_t begin, int64_t end) {
       Rows rows = rows_of(call);
       rows.scale = of_outer(call, call.scale, o);
@@ -72,7 +76,7 @@ bool cotangent_rows(const Kernels& kernels, const Normalization& call, ThreadPoo
       }
     });
   });
-  if (partial) fold_parts(call, parts.per_outer, sums, pool);
+  if (partial) add_parts(call, parts.per_outer, sums, pool);
   return !failed;
 }
 
@@ -81,13 +85,13 @@ void reduce_slices(const Kernels& kernels, const Reduction& call, ThreadPool* po
   const int64_t count = shape.outer * shape.groups;
   const int64_t bytes = size_of(call.element) * (call.t ? 2 : 1);
   const Parts parts(1, count, shape.channels * bytes, 1, count);
-  const Slices slices = {call.x,        call.t,    call.wide,  shape.channels, call.mean,
-                         call.residual, call.first, call.second};
-  auto* kernel = call.t ? kernels[call.element].slice_products : kernels[call.element].slice_moments;
+  const Slices slices = {call.x,    call.t,        call.wide,  shape.channels,
+                         call.mean, call.residual, call.first, call.second};
+  auto* kernel =
+      call.t ? kernels[call.element].slice_products : kernels[call.element].slice_moments;
   for_each_task(pool, parts.tasks(), [&](int64_t task) {
-    parts.for_each_of(task, [&](int64_t, int64_t, int64_t begin, int64_t end) {
-      kernel(slices, begin, end);
-    });
+    parts.for_each_of(
+        task, [&](int64_t, int64_t, int64_t begin, int64_t end) { kernel(slices, begin, end); });
   });
 }
 

@@ -10,8 +10,8 @@
 #include <cstdint>
 
 #include "elements.h"
-#include "kernels.h"
-#include "thread_pool.h"
+#include "kernel_table.h"
+#include "operations/thread_pool.h"
 
 namespace inox {
 

@@ -22,8 +22,8 @@
 // to the half type: differences from it are exact, or nearly so.
 #pragma once
 
-#include "kernels.h"
-#include "memory.h"
+#include "kernel_table.h"
+#include "simd/load_store.h"
 
 namespace inox::INOX_UNIT {
 
@@ -41,8 +41,8 @@ template <class T, class V>
 inline constexpr int64_t kSegment =
     (sizeof(T) == 8 || std::is_same_v<V, Singles> ? 8 : 256) * kLanesOf<V>;
 
-// How far the shift may be from the mean: delta^2 over Q / n. Of Singles the variance is then 0.8 of
-// Q / n at least, and the rounding errors of Q count little more in it.
+// How far the shift may be from the mean: delta^2 over Q / n. Of Singles the variance is then 0.8
+// of Q / n at least, and the rounding errors of Q count little more in it.
 template <class V>
 inline constexpr double kFar = std::is_same_v<V, Singles> ? 0.2 : kFarFromMean;
 
@@ -186,8 +186,8 @@ INOX_INLINE bool any_far(Doubles d, Doubles dd, double reciprocal_count) {
   return any_greater(d * d * broadcast(reciprocal_count), broadcast(kFar<V>) * dd);
 }
 
-template <class V, int R, int strip, bool centred, bool moments, bool products, bool shared, class T,
-          class U, class W>
+template <class V, int R, int strip, bool centred, bool moments, bool products, bool shared,
+          class T, class U, class W>
 INOX_INLINE void sum_strips(const Operands<T, U, W>& in, BlockSums& sums) {
   Doubles d[kBlock], dd[kBlock], u[kBlock], ud[kBlock];
   for (int r = R; r < kBlock; ++r) d[r] = dd[r] = u[r] = ud[r] = Doubles{};

@@ -9,8 +9,8 @@
 // vectors are full: three channels are summed as 24 columns. What is left is one incomplete row.
 #pragma once
 
-#include "operations.h"
-#include "partition.h"
+#include "operations/operations.h"
+#include "operations/work_division.h"
 
 namespace inox {
 
@@ -39,7 +39,7 @@ class ColumnSample {
   double group(Kind kind, int64_t group) const;
   double count() const { return double(length_) * double(channels_); }
 
-  // Coefficients of a column, to be set before mapping (kernels.h: ColumnMap).
+  // Coefficients of a column, to be set before mapping (kernel_table.h: ColumnMap).
   double* factor() { return map_; }
   double* offset() { return map_ + width_; }
   double* t_factor() { return map_ + 2 * width_; }

@@ -13,15 +13,16 @@
 // K = delta = <u> = 0. A slice is read twice, the second time from cache; statistics are never
 // stored, so nothing but x is kept between the forward and the backward pass.
 //
-// Statistics are float64. Half types are else computed in float32 (V = Singles), but for slices whose
-// numbers float32 can't hold, and for long ones: |xhat| may be sqrt(n), and where xhat scale cancels
-// against bias, or u r against xhat b, what is left errs by 4 sqrt(n) 2^-24 in units of |scale| or
-// r rms(u). That is 0.007 units in the last place of float16 for 2048 elements, and of bfloat16 for
-// 64 times as many. Short groups are computed in float64, too, where a vector holds one of them.
+// Statistics are float64. Half types are else computed in float32 (V = Singles), but for slices
+// whose numbers float32 can't hold, and for long ones: |xhat| may be sqrt(n), and where xhat scale
+// cancels against bias, or u r against xhat b, what is left errs by 4 sqrt(n) 2^-24 in units of
+// |scale| or r rms(u). That is 0.007 units in the last place of float16 for 2048 elements, and of
+// bfloat16 for 64 times as many. Short groups are computed in float64, too, where a vector holds
+// one of them.
 #pragma once
 
-#include "parameter_sums.h"
-#include "row_blocks.h"
+#include "simd/parameter_sums.h"
+#include "simd/row_blocks.h"
 
 namespace inox::INOX_UNIT {
 
@@ -33,7 +34,8 @@ template <class T, bool centred, int R>
 __attribute__((noinline, cold)) void normalize_apart(const Rows& rows, const Place& at) {
   for (int r = 0; r < R; ++r) {
     const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
-    normalize_block<T, std::conditional_t<R == 1, Doubles, Singles>, centred, true, 1, 0>(rows, one);
+    normalize_block<T, std::conditional_t<R == 1, Doubles, Singles>, centred, true, 1, 0>(rows,
+                                                                                          one);
   }
 }
 
@@ -70,7 +72,8 @@ INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
         const T* from = x + r * at.stride + i;
         if constexpr (shared && R == kBlock) {
           prefetch_next<R>(from, i, at.stride);
-          if (i % int64_t(64 / sizeof(T)) == 0) __builtin_prefetch(y + (r + R) * at.stride + i, 1, 2);
+          if (i % int64_t(64 / sizeof(T)) == 0)
+            __builtin_prefetch(y + (r + R) * at.stride + i, 1, 2);
         }
         V v = load<V>(from, count...);
         const V rstd = broadcast<V>(block.rstd[r]);
@@ -86,8 +89,7 @@ INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
 }
 
 template <class T, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed>
-INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale,
-                                 double* dbias);
+INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale, double* dbias);
 
 template <class T, bool centred, bool wants_parameters, int R>
 __attribute__((noinline, cold)) void cotangent_apart(const Rows& rows, const Place& at,
@@ -100,8 +102,7 @@ __attribute__((noinline, cold)) void cotangent_apart(const Rows& rows, const Pla
 }
 
 template <class T, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed>
-INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale,
-                                 double* dbias) {
+INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale, double* dbias) {
   using A = Accumulator<T>;
   constexpr int most = kLanes == 8 ? 4 : 2, strip = R < most ? R : most;
   // Where sums for the parameters are converted, they are those of more rows.
@@ -176,13 +177,11 @@ inline constexpr int64_t kLongestInSingles = std::is_same_v<T, Float16> ? 2048 :
 template <class T, class V, bool centred>
 void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
   const bool blocks = kBlock * rows.channels * int64_t(sizeof(T)) <= kMostBlockBytes;
-  for_each_block(
-      rows, begin, end, blocks,
-      [&](Place at) { normalize_block<T, V, centred, true, kBlock, 0>(rows, at); },
-      [&](Place at, auto fixed) {
-        normalize_block<T, Doubles, centred, false, kBlock, decltype(fixed)::value>(rows, at);
-      },
-      [&](Place at) { normalize_block<T, V, centred, true, 1, 0>(rows, at); });
+  for_each_block(rows, begin, end, blocks, [&](Place at) {
+    normalize_block<T, V, centred, true, kBlock, 0>(rows, at);
+  }, [&](Place at, auto fixed) {
+    normalize_block<T, Doubles, centred, false, kBlock, decltype(fixed)::value>(rows, at);
+  }, [&](Place at) { normalize_block<T, V, centred, true, 1, 0>(rows, at); });
 }
 
 template <class T, class V>
@@ -209,7 +208,7 @@ void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
 // the parameters are worth it (0.58 and 0.73).
 template <class T, class V>
 INOX_INLINE bool blocks_of_cotangent(const Rows& rows) {
-  const int64_t bytes = 2 * kBlock * rows.channels * int64_t(sizeof(T));
+  const int64_t bytes = int64_t(2 * kBlock) * rows.channels * int64_t(sizeof(T));
   if constexpr (std::is_same_v<V, Singles>) return bytes <= kMostBlockBytes;
   const int64_t stride = rows.groups * rows.channels * int64_t(sizeof(T));
   return bytes < (96 << 10) && stride % 4096 != 0;
@@ -219,19 +218,15 @@ template <class T, class V, bool centred, bool wants_parameters>
 void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
                        double* dbias) {
   const bool blocks = blocks_of_cotangent<T, V>(rows);
-  for_each_block(
-      rows, begin, end, blocks,
-      [&](Place at) {
-        cotangent_block<T, V, centred, wants_parameters, true, kBlock, 0>(rows, at, dscale, dbias);
-      },
-      [&](Place at, auto fixed) {
-        constexpr int length = decltype(fixed)::value;
-        cotangent_block<T, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at,
-                                                                                     dscale, dbias);
-      },
-      [&](Place at) {
-        cotangent_block<T, V, centred, wants_parameters, true, 1, 0>(rows, at, dscale, dbias);
-      });
+  for_each_block(rows, begin, end, blocks, [&](Place at) {
+    cotangent_block<T, V, centred, wants_parameters, true, kBlock, 0>(rows, at, dscale, dbias);
+  }, [&](Place at, auto fixed) {
+    constexpr int length = decltype(fixed)::value;
+    cotangent_block<T, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at, dscale,
+                                                                                  dbias);
+  }, [&](Place at) {
+    cotangent_block<T, V, centred, wants_parameters, true, 1, 0>(rows, at, dscale, dbias);
+  });
 }
 
 template <class T, class V, bool centred>

@@ -1,9 +1,9 @@
 // Chooses between rows and columns, and runs small calls on the caller's thread.
-#include "operations.h"
+#include "operations/operations.h"
 
-#include "columns.h"
-#include "partition.h"
-#include "rows.h"
+#include "operations/columns.h"
+#include "operations/rows.h"
+#include "operations/work_division.h"
 
 namespace inox {
 namespace {

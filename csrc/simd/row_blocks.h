@@ -2,7 +2,7 @@
 // with (row_kernels.h).
 #pragma once
 
-#include "row_sums.h"
+#include "simd/row_sums.h"
 
 namespace inox::INOX_UNIT {
 
@@ -61,6 +61,9 @@ INOX_INLINE BlockMap<V> block_map(const BlockSums& sums, const Statistics& of) {
 // Blocks of rows longer than this would not stay in the second cache between the two passes.
 inline constexpr int64_t kMostBlockBytes = 384 << 10;
 
+// Groups from this length on are no shorter than rows that are worth a block of their own.
+inline constexpr int64_t kLongGroup = int64_t{8} * kLanes;
+
 // Walks over rows: in blocks of the same group in consecutive rows, whose parameters are shared, if
 // `blocks`, else one by one; or, where groups are short, in blocks of consecutive groups of a row,
 // which are contiguous in memory.
@@ -68,7 +71,7 @@ template <class Block, class Short, class Single>
 INOX_INLINE void for_each_block(const Rows& rows, int64_t begin, int64_t end, bool blocks,
                                 Block block, Short consecutive, Single single) {
   const int64_t groups = rows.groups, channels = rows.channels, size = groups * channels;
-  if (groups >= kBlock && channels < 8 * kLanes) {
+  if (groups >= kBlock && channels < kLongGroup) {
     for (int64_t row = begin; row < end; ++row) {
       int64_t g = 0;
       for (; g + kBlock <= groups; g += kBlock) {

@@ -8,6 +8,7 @@
 // What a task computes must depend on its number alone: then results don't depend on threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -15,7 +16,7 @@
 #include <memory>
 #include <mutex>
 
-#include "floating_point_environment.h"
+#include "operations/floating_point_environment.h"
 
 namespace inox {
 
@@ -73,25 +74,30 @@ struct Tasks {
   }
 };
 
+// Has a thread of the pool work on the tasks; false where it can't.
+inline bool lend(ThreadPool& pool, const std::shared_ptr<Tasks>& tasks) {
+  try {
+    pool.schedule([tasks] { tasks->work(); });
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace internal
 
 // Calls body(task), which must not throw, for every task from 0 to count: on the caller's thread
 // and on those of the pool, or without a pool on the caller's alone.
 template <class Body>
 void for_each_task(ThreadPool* pool, int64_t count, const Body& body) {
-  int64_t threads = pool && count > 1 ? pool->thread_count() : 1;
-  if (threads > count) threads = count;
+  const int64_t threads = pool ? std::min(pool->thread_count(), count) : 1;
   if (threads <= 1) {
     for (int64_t task = 0; task < count; ++task) body(task);
     return;
   }
   auto tasks = std::make_shared<internal::Tasks>(count, [&body](int64_t task) { body(task); });
-  try {
-    for (int64_t thread = 1; thread < threads; ++thread) {
-      pool->schedule([tasks] { tasks->work(); });
-    }
-  } catch (...) {
-    // The threads that there are do the work.
+  // Where a thread can't be had, those that there are do the work.
+  for (int64_t thread = 1; thread < threads && internal::lend(*pool, tasks); ++thread) {
   }
   tasks->work();
   tasks->wait();

@@ -1,7 +1,7 @@
 // Sums over rows for the gradients of the parameters: dscale = sum t xhat, dbias = sum t.
 #pragma once
 
-#include "memory.h"
+#include "simd/load_store.h"
 
 namespace inox::INOX_UNIT {
 

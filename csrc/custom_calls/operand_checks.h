@@ -6,54 +6,33 @@
 #include <string>
 
 #include "elements.h"
-#include "operations.h"
+#include "operations/operations.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace inox {
 
 namespace ffi = xla::ffi;
 
-inline std::optional<Element> element_of(ffi::DataType type) {
-  switch (type) {
-    case ffi::F32:
-      return Element::kFloat32;
-    case ffi::BF16:
-      return Element::kBFloat16;
-    case ffi::F16:
-      return Element::kFloat16;
-    case ffi::F64:
-      return Element::kFloat64;
-    default:
-      return std::nullopt;
-  }
-}
+// XLA's types of elements, in the order of Element.
+struct ElementType {
+  ffi::DataType type;
+  const char* name;
+};
+inline constexpr ElementType kElementTypes[kElements] = {
+    {ffi::F32, "float32"}, {ffi::BF16, "bfloat16"}, {ffi::F16, "float16"}, {ffi::F64, "float64"}};
 
-inline ffi::DataType type_of(Element element) {
-  switch (element) {
-    case Element::kFloat32:
-      return ffi::F32;
-    case Element::kBFloat16:
-      return ffi::BF16;
-    case Element::kFloat16:
-      return ffi::F16;
-    default:
-      return ffi::F64;
+inline ffi::DataType type_of(Element element) { return kElementTypes[int(element)].type; }
+
+inline std::optional<Element> element_of(ffi::DataType type) {
+  for (int i = 0; i < kElements; ++i) {
+    if (kElementTypes[i].type == type) return Element(i);
   }
+  return std::nullopt;
 }
 
 inline const char* name_of(ffi::DataType type) {
   const std::optional<Element> element = element_of(type);
-  if (!element) return "another type";
-  switch (*element) {
-    case Element::kFloat32:
-      return "float32";
-    case Element::kBFloat16:
-      return "bfloat16";
-    case Element::kFloat16:
-      return "float16";
-    default:
-      return "float64";
-  }
+  return element ? kElementTypes[int(*element)].name : "another type";
 }
 
 // Checks the buffers of one call, and keeps the first mismatch.
@@ -115,8 +94,8 @@ class Checks {
   void elements(const char* name, const ffi::AnyBuffer& buffer, int64_t wanted) {
     const int64_t found = int64_t(buffer.element_count());
     if (found == wanted) return;
-    fail(std::string(name) + " must have as many elements as its shape, " +
-         std::to_string(wanted) + ", but has " + std::to_string(found) + ".");
+    fail(std::string(name) + " must have as many elements as its shape, " + std::to_string(wanted) +
+         ", but has " + std::to_string(found) + ".");
   }
 
   void* buffer(const char* name, const ffi::AnyBuffer& buffer, Element wanted, int64_t count) {

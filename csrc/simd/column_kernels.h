@@ -9,8 +9,8 @@
 // A column's result depends on its own elements alone.
 #pragma once
 
-#include "kernels.h"
-#include "memory.h"
+#include "kernel_table.h"
+#include "simd/load_store.h"
 
 namespace inox::INOX_UNIT {
 
@@ -45,7 +45,8 @@ INOX_INLINE void add_rows(const T* x, const U* t, int64_t stride, int64_t width,
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       if constexpr (ahead) {
-        prefetch_rows<products, R>(x + r * stride + i, products ? t + r * stride + i : t, stride, i);
+        prefetch_rows<products, R>(x + r * stride + i, products ? t + r * stride + i : t, stride,
+                                   i);
       }
       const Doubles d = load(x + r * stride + i, count...) - k;
       if constexpr (moments) {

@@ -9,15 +9,17 @@
 //     y:  factor = r scale,  offset = bias - delta factor
 //     dx: t_factor = r scale,  factor = -r (V - delta U) / (n (var + epsilon)),
 //         offset = -r U / n - delta factor
-#include "columns.h"
+#include "operations/columns.h"
 
 #include <atomic>
 #include <cmath>
 #include <cstring>
 
-#include "column_sample.h"
-#include "outputs.h"
-#include "scratch.h"
+#include "operations/arrays.h"
+#include "operations/column_sample.h"
+#include "operations/parameter_gradients.h"
+#include "operations/scratch.h"
+#include "operations/work_division.h"
 
 namespace inox {
 namespace {
@@ -45,8 +47,8 @@ struct Samples {
         blocks(divide_up(shape.groups, groups)),
         tasks(is_task(element_bytes)),
         // Sums for the parameters are kept for each part, so a part has 32 rows at least.
-        parts(shape.outer * blocks, shape.inner, bytes(element_bytes),
-              divide_up(32, shape.length), kMostParts) {}
+        parts(shape.outer * blocks, shape.inner, bytes(element_bytes), divide_up(32, shape.length),
+              kMostParts) {}
 
   int64_t bytes(int64_t element_bytes) const {
     return shape.length * groups * shape.channels * element_bytes;
@@ -56,9 +58,7 @@ struct Samples {
     return size <= kTaskBytes || (size <= kSampleBytes && count >= kEnoughSamples);
   }
 
-  int64_t groups_of(int64_t block) const {
-    return std::min(groups, shape.groups - block * groups);
-  }
+  int64_t groups_of(int64_t block) const { return std::min(groups, shape.groups - block * groups); }
 
   // Calls body(part, outer index, block, first inner index, end).
   template <class Body>
@@ -115,12 +115,15 @@ bool normalize_columns(const Kernels& kernels, const Normalization& call, Thread
   const int64_t bytes = size_of(call.element);
   const Samples samples(call.shape, bytes);
   std::atomic<bool> failed{false};
-  samples.for_each_part(pool, [&](int64_t, int64_t outer, int64_t block, int64_t begin,
-                                  int64_t end) {
+  samples.for_each_part(pool,
+                        [&](int64_t, int64_t outer, int64_t block, int64_t begin, int64_t end) {
     ColumnSample sample = samples.sample(kernels, call.element, block);
     const int64_t channels = sample.channels(), width = sample.groups() * channels;
     double* scratch = task_scratch().reserve(sample.scratch_size() + 2 * width);
-    if (!scratch) return failed.store(true);
+    if (!scratch) {
+      failed = true;
+      return;
+    }
     double *scale = scratch + sample.scratch_size(), *bias = scale + width;
     auto read = [&](const Parameter& parameter, double value, double* out) {
       const int64_t of_outer = parameter.for_each_outer ? outer * call.shape.row() : 0;
@@ -152,23 +155,25 @@ bool cotangent_columns(const Kernels& kernels, const Normalization& call, Thread
   const bool parameters = call.dscale || call.dbias;
   const bool partial = parameters && samples.parts.per_outer > 1;
   const int64_t per_outer = samples.parts.per_outer;
-  double* sums = nullptr;
-  if (partial && !(sums = call_scratch().reserve(2 * row * call.shape.outer * per_outer))) {
-    return false;
-  }
+  double* sums = partial ? call_scratch().reserve(2 * row * call.shape.outer * per_outer) : nullptr;
+  if (partial && !sums) return false;
   std::atomic<bool> failed{false};
-  samples.for_each_part(pool, [&](int64_t part, int64_t outer, int64_t block, int64_t begin,
-                                  int64_t end) {
+  samples.for_each_part(
+      pool, [&](int64_t part, int64_t outer, int64_t block, int64_t begin, int64_t end) {
     ColumnSample sample = samples.sample(kernels, call.element, block);
     const int64_t channels = sample.channels(), width = sample.groups() * channels;
     const int64_t column = samples.column(block);
     double* scratch = task_scratch().reserve(sample.scratch_size() + 3 * width);
-    if (!scratch) return failed.store(true);
+    if (!scratch) {
+      failed = true;
+      return;
+    }
     double* scale = scratch + sample.scratch_size();
     read_parameters(kernels, call.element, call.scale,
                     (call.scale.for_each_outer ? outer * row : 0) + column, width, 1, scale);
     double *dscale = scale + width, *dbias = dscale + width;
-    if (partial) dscale = sums + (outer * per_outer + part) * 2 * row + column, dbias = dscale + row;
+    if (partial)
+      dscale = sums + (outer * per_outer + part) * 2 * row + column, dbias = dscale + row;
     std::fill(dscale, dscale + width, 0.0);
     std::fill(dbias, dbias + width, 0.0);
     for (int64_t inner = begin; inner < end; ++inner) {
@@ -202,7 +207,7 @@ bool cotangent_columns(const Kernels& kernels, const Normalization& call, Thread
       round_to(call.element, dbias, width, call.dbias, outer * row + column);
     }
   });
-  if (partial && !failed) fold_parts(call, per_outer, sums, pool);
+  if (partial && !failed) add_parts(call, per_outer, sums, pool);
   return !failed;
 }
 
@@ -212,12 +217,15 @@ bool reduce_columns(const Kernels& kernels, const Reduction& call, ThreadPool* p
   const int64_t t_bytes = call.wide ? size_of(type) : bytes;
   const Samples samples(call.shape, bytes);
   std::atomic<bool> failed{false};
-  samples.for_each_part(pool, [&](int64_t, int64_t outer, int64_t block, int64_t begin,
-                                  int64_t end) {
+  samples.for_each_part(pool,
+                        [&](int64_t, int64_t outer, int64_t block, int64_t begin, int64_t end) {
     ColumnSample sample = samples.sample(kernels, call.element, block);
     const int64_t groups = sample.groups();
     double* scratch = task_scratch().reserve(sample.scratch_size() + 3 * groups);
-    if (!scratch) return failed.store(true);
+    if (!scratch) {
+      failed = true;
+      return;
+    }
     double *mean = scratch + sample.scratch_size(), *residual = mean + groups,
            *second = residual + groups;
     for (int64_t inner = begin; inner < end; ++inner) {

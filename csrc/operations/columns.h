@@ -1,7 +1,7 @@
 // The operations where a slice is spread over the rows of a matrix (length > 1): see operations.h.
 #pragma once
 
-#include "operations.h"
+#include "operations/operations.h"
 
 namespace inox {
 

@@ -1,9 +1,9 @@
-#include "column_sample.h"
+#include "operations/column_sample.h"
 
 #include <cstring>
 #include <numeric>
 
-#include "outputs.h"
+#include "operations/arrays.h"
 
 namespace inox {
 namespace {
@@ -108,13 +108,20 @@ void ColumnSample::sum(bool moments, bool products, ThreadPool* pool) {
   auto* kernel = !products ? kernels_.column_moments
                  : moments ? kernels_.column_moments_and_products
                            : kernels_.column_products;
-  const int64_t bytes = size_of(element_), t_bytes = wide_ ? size_of(accumulator_of(element_)) : bytes;
+  const int64_t bytes = size_of(element_),
+                t_bytes = wide_ ? size_of(accumulator_of(element_)) : bytes;
   for_each_task(pool, parts_, [&](int64_t part) {
     double* of = sums_ + part * 4 * width_;
     std::memset(of, 0, 4 * width_ * sizeof(double));
     for_each_piece(part, [&](int64_t rows, int64_t width, int64_t at) {
-      const Columns columns = {advance(x_, at * bytes), advance(t_, at * t_bytes), wide_, nullptr,
-                               rows, width, stride_, shifts_};
+      const Columns columns = {advance(x_, at * bytes),
+                               advance(t_, at * t_bytes),
+                               wide_,
+                               nullptr,
+                               rows,
+                               width,
+                               stride_,
+                               shifts_};
       kernel(columns, {of, of + width_, of + 2 * width_, of + 3 * width_});
     });
   });
@@ -132,7 +139,8 @@ void ColumnSample::sum_moments(bool centred, bool products, ThreadPool* pool) {
   if (!centred) {
     std::memset(shift_, 0, groups_ * sizeof(double));
     spread_shifts();
-    return sum(true, products, pool);
+    sum(true, products, pool);
+    return;
   }
   kernels_.widen(x_, groups_, channels_, shift_);
   spread_shifts();
@@ -164,8 +172,14 @@ void ColumnSample::map(bool cotangent, void* y, ThreadPool* pool) {
   // Backwards: what was read last is still in the cache.
   for_each_task(pool, parts_, [&](int64_t task) {
     for_each_piece(parts_ - 1 - task, [&](int64_t rows, int64_t width, int64_t at) {
-      const Columns columns = {advance(x_, at * bytes), advance(t_, at * bytes), false,
-                               advance(y, at * bytes), rows, width, stride_, shifts_};
+      const Columns columns = {advance(x_, at * bytes),
+                               advance(t_, at * bytes),
+                               false,
+                               advance(y, at * bytes),
+                               rows,
+                               width,
+                               stride_,
+                               shifts_};
       kernel(columns, {factor(), offset(), t_factor()});
     });
   });

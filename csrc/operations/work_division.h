@@ -2,10 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
-
-#include "elements.h"
 
 namespace inox {
 
@@ -16,10 +13,6 @@ inline constexpr int64_t kTaskBytes = 256 << 10;
 inline constexpr int64_t kInlineBytes = 64 << 10;
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-inline int64_t size_of(Element element) {
-  return element == Element::kFloat64 ? 8 : element == Element::kFloat32 ? 4 : 2;
-}
 
 // `inner` items in each of `outer` groups, divided into parts of consecutive items; a part never
 // spans two groups. Where parts are small a task takes several.

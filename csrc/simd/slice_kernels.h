@@ -5,8 +5,8 @@
 // those.
 #pragma once
 
-#include "kernels.h"
-#include "row_sums.h"
+#include "kernel_table.h"
+#include "simd/row_sums.h"
 
 namespace inox::INOX_UNIT {
 
@@ -14,8 +14,12 @@ template <class T, int R>
 INOX_INLINE void slice_moments_block(const Slices& slices, int64_t at) {
   using A = Accumulator<T>;
   const double count = double(slices.channels);
-  const Operands<T, T, A> in = {(const T*)slices.x + at * slices.channels, nullptr, nullptr,
-                                slices.channels, 0, slices.channels};
+  const Operands<T, T, A> in = {(const T*)slices.x + at * slices.channels,
+                                nullptr,
+                                nullptr,
+                                slices.channels,
+                                0,
+                                slices.channels};
   const BlockSums sums = sum_block<Doubles, R, (R < 4 ? R : 4), true, false, true>(in, 1 / count);
   for (int r = 0; r < R; ++r) {
     const double delta = sums.d[r] / count, var = sums.dd[r] / count - delta * delta;
@@ -36,8 +40,11 @@ template <class T, class U, int R>
 INOX_INLINE void slice_products_block(const Slices& slices, int64_t at) {
   using A = Accumulator<T>;
   const Operands<T, U, A> in = {(const T*)slices.x + at * slices.channels,
-                                (const U*)slices.t + at * slices.channels, nullptr,
-                                slices.channels, 0, slices.channels};
+                                (const U*)slices.t + at * slices.channels,
+                                nullptr,
+                                slices.channels,
+                                0,
+                                slices.channels};
   BlockSums sums = {};
   for (int r = 0; r < R; ++r) sums.shift[r] = ((const A*)slices.mean)[at + r];
   sum_strips<Doubles, R, (R < 4 ? R : 4), true, false, true, true>(in, sums);

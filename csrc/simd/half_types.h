@@ -6,7 +6,7 @@
 // denormal numbers alike (they must not be flushed, see floating_point_environment.h).
 #pragma once
 
-#include "vectors.h"
+#include "simd/vectors.h"
 
 namespace inox::INOX_UNIT {
 

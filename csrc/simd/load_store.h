@@ -4,8 +4,8 @@
 // end of an array; nothing behind them is read or written, and what is loaded there counts as 0.
 #pragma once
 
-#include "half_types.h"
-#include "vectors.h"
+#include "simd/half_types.h"
+#include "simd/vectors.h"
 
 namespace inox::INOX_UNIT {
 

@@ -1,7 +1,7 @@
 // The operations where a slice is contiguous in memory (length 1): see operations.h.
 #pragma once
 
-#include "operations.h"
+#include "operations/operations.h"
 
 namespace inox {
 

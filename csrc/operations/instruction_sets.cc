@@ -1,15 +1,16 @@
-// Chooses the kernels of the best instruction set that this processor has, once.
-//
 // INOX_INSTRUCTION_SET=baseline|avx2|avx512 lowers the choice, for tests; it never raises it.
+// Whoever sets it to anything else is told by the program that loads the library
+// (instruction_sets()).
+#include "operations/instruction_sets.h"
+
 #include <cstdlib>
 #include <cstring>
-
-#include "kernels.h"
+#include <string>
 
 namespace inox {
 
-#define INOX_DECLARE(unit)    \
-  namespace unit {            \
+#define INOX_DECLARE(unit)       \
+  namespace unit {               \
   extern const Kernels kKernels; \
   }
 INOX_DECLARE(baseline)
@@ -71,6 +72,20 @@ const Kernels& choose() {
 const Kernels& kernels() {
   static const Kernels& chosen = choose();
   return chosen;
+}
+
+const char* instruction_sets() {
+  static const std::string names = [] {
+    const Kernels* tables[3];
+    const int count = supported(tables);
+    std::string joined;
+    for (int i = 0; i < count; ++i) {
+      if (i > 0) joined += ' ';
+      joined += tables[i]->instruction_set;
+    }
+    return joined;
+  }();
+  return names.c_str();
 }
 
 }  // namespace inox
