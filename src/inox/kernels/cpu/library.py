@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .library_file import cut_off, library_file, why_not_built
+from .refusals import register_refusals
 
 # Targets by the symbol of their handler. The number changes when the meaning of a call does, so
 # that a program exported with one version never runs another.
@@ -87,11 +88,24 @@ def declined(built: tuple[int, int], runtime: tuple[int, int] | None) -> str:
 
 @functools.cache
 def library() -> Library:
-    """Loads and registers the kernels, once a process."""
+    """Loads and registers the kernels, once a process.
+
+    Also where they are switched off: nothing new is lowered to them then, but a program that was
+    stored with them runs. Where there are none, such a program is told why.
+    """
     switch = os.environ.get(SWITCH, "")
     if switch.lower() in OFF:
-        return Library(None, f"switched off by {SWITCH}={switch}")
-    if switch and switch.lower() not in ON:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            path = _registered(switch).path
+        return Library(None, f"switched off by {SWITCH}={switch}", path)
+    found = _registered(switch)
+    if not found.available:
+        register_refusals(TARGETS.values(), found.reason)
+    return found
+
+
+def _registered(switch: str) -> Library:
+    if switch and switch.lower() not in (*ON, *OFF):
         _warn(
             f"{SWITCH}={switch} means nothing, and the kernels stay as they are: {', '.join(OFF)} "
             f"switch them off; {', '.join(ON)}, or no value, leave them on."
