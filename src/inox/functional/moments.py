@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.implementation import check_implementation
-from ..kernels.jax_internals import gather
+from ..kernels.jax_internals import align_varying_axes, gather
 from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
 from .means import Reduction
 from .pooling import SplitMoments, pool
@@ -62,7 +62,16 @@ def pooled_moments(
     moments = split_moments(upcast, where, epsilon, reduction)
     if not names:
         return moments
-    return pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
+    return pool(*jnp.moveaxis(gather(stacked(moments), names), 1, 0))
+
+
+def stacked(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape along a new first axis, though some vary over devices, and some don't.
+
+    A count that no mask changes is the same on all devices. `jnp.stack` refuses to put it beside
+    a mean where a `vmap` around a `shard_map` has made that vary over a further axis.
+    """
+    return jnp.concatenate([array[None] for array in align_varying_axes(tuple(arrays))])
 
 
 def moments(
@@ -122,7 +131,7 @@ def public_moments(moments: SplitMoments, axes: Axes) -> Moments:
     return Moments(*(jnp.squeeze(array, axes) for array in arrays))
 
 
-def merge_moments(*moments: Moments, implementation: str | None = None) -> Moments:
+def merge_moments(*moments: Moments) -> Moments:
     r"""Pools moments of separate data into the moments of all of it.
 
     .. math:: n = \sum_i n_i, \qquad m = \sum_i \frac{n_i}{n} m_i, \qquad
@@ -130,7 +139,6 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
 
     Args:
         moments: Moments of one shape and dtype each; those with count 0 change nothing.
-        implementation: As elsewhere; there is nothing to choose here.
 
     Returns:
         The pooled moments.
@@ -149,7 +157,6 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
         | Algorithms for Computing the Sample Variance (Chan et al., 1983)
         | https://doi.org/10.1080/00031305.1983.10483115
     """
-    check_implementation(implementation)
     if not moments:
         raise ValueError("moments is empty; give at least one Moments(count, mean, var).")
     for item in moments:
