@@ -27,6 +27,7 @@ from .arguments import (
     epsilon_operand,
     floating,
     mask_operand,
+    statistic_operand,
 )
 from .given_statistics import affine
 from .means import Reduction, accumulator
@@ -60,7 +61,7 @@ def batch_norm(
         statistics: A pair of mean and variance, with shape :math:`(C)` each, or moments, to use
             instead of the batch's.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
@@ -171,7 +172,7 @@ def given_moments(batch: Batch, statistics: Any) -> SplitMoments:
     """Given statistics in the form of moments; the count is that of something seen."""
     x = batch.upcast.x
     mean, var = (
-        _channel_statistic(value, x, name, accumulator(x.dtype))
+        statistic_operand(value, x, name, accumulator(x.dtype))
         for value, name in zip(_mean_and_var(statistics), ("mean", "var"), strict=True)
     )
     one = jnp.ones_like(mean)
@@ -212,13 +213,3 @@ def _mean_and_var(statistics: Any) -> tuple[Any, Any]:
             "state[layer.stats], or statistics=(mean, var)."
         )
     return statistics[0], statistics[1]
-
-
-def _channel_statistic(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:
-    statistic = floating(value, f"statistics {name}")
-    if statistic.shape != x.shape[-1:]:
-        raise ValueError(
-            f"statistics {name} must have one value a channel, shape {x.shape[-1:]} for x of shape "
-            f"{x.shape}; found shape {statistic.shape}."
-        )
-    return jnp.reshape(statistic, (1,) * (x.ndim - 1) + statistic.shape).astype(dtype)

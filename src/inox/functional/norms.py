@@ -62,7 +62,7 @@ def standardize(
         x: The input, of any shape and real dtype.
         axis: The axis or axes over which mean and variance are calculated.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -106,7 +106,7 @@ def layer_norm(
         bias: The bias :math:`\beta`, likewise.
         axis: The axis or axes over which mean and variance are calculated.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -150,7 +150,7 @@ def rms_norm(
             before the result is rounded to the dtype of `x`.
         axis: The axis or axes over which the mean square is calculated.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the mean square.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -198,7 +198,7 @@ def group_norm(
         axis: The axes that are pooled, the last among them: -1 normalizes each position apart,
             (-3, -2, -1) each image, as in the paper.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 

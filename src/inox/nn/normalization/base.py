@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from ...functional.arguments import ArrayLike, check_epsilon, floating, static_axes
+from ...functional.arguments import ArrayLike, affine_array, check_epsilon, static_axes
 from ...kernels.implementation import check_name
 from ..module import Module
 from ..parameter import Parameter
@@ -77,10 +77,11 @@ def constant(value: Any) -> Any:
 
 def as_parameter(value: ArrayLike | Parameter | None, name: str) -> Parameter | None:
     """`value` as a parameter of floating-point numbers."""
-    if value is None:
-        return None
-    array = floating(value.value if isinstance(value, Parameter) else value, name)
-    return value if isinstance(value, Parameter) else Parameter(array)
+    if isinstance(value, Parameter):
+        affine_array(value.value, name)
+        return value
+    array = affine_array(value, name)
+    return None if array is None else Parameter(array)
 
 
 def value_of(parameter: Parameter | None) -> Array | None:

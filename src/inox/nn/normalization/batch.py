@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...functional.arguments import ArrayLike, AxisName, check_unit_interval, positive_integer
+from ...functional.arguments import (
+    ArrayLike,
+    AxisName,
+    check_axis_name,
+    check_switch,
+    check_unit_interval,
+    positive_integer,
+)
 from ...functional.batch import (
     Batch,
     batch_moments,
@@ -27,7 +34,6 @@ from .checks import (
     check_by_channel,
     check_channels,
     check_several_elements,
-    check_switch,
     mode_of_call,
 )
 from .containers import like
@@ -131,6 +137,7 @@ class BatchNorm(NormalizationLayer):
                 f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
                 f"shape {np.shape(momentum)}. Map over several with jax.vmap."
             )
+        check_axis_name(axis_name)
         check_switch(warmup, "warmup")
         check_switch(skip_nonfinite, "skip_nonfinite")
         super().__init__(epsilon, scale, bias, implementation)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from jax.core import Tracer
 
+from ...functional.arguments import check_switch
 from ...functional.batch import Batch
 from ...functional.means import size
 from ...functional.sums import is_number
@@ -21,18 +21,8 @@ def mode_of_call(training: Any, own: bool) -> bool:
             "it static, jax.jit(step, static_argnames='training'), or compile a function for each "
             "mode."
         )
-    check_switch(training, "training", "None for the layer's own mode")
+    check_switch(training, "training")
     return bool(training)
-
-
-def check_switch(value: Any, name: str, other: str = "") -> None:
-    """Raises where a switch isn't True or False: the text "no" would count as True."""
-    if not isinstance(value, (bool, np.bool_)):
-        also = f", or {other}" if other else ""
-        raise TypeError(
-            f"{name} must be True or False{also}; found {value!r}. Write a bool, known before "
-            "anything is traced."
-        )
 
 
 def check_channels(batch: Batch, channels: int) -> None:

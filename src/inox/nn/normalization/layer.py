@@ -110,8 +110,6 @@ class InstanceNorm(LayerNorm):
         | https://arxiv.org/abs/1607.08022
     """
 
-    axis: Axis | None  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(
         self,
         axis: int | Sequence[int] | None = None,
@@ -122,7 +120,8 @@ class InstanceNorm(LayerNorm):
         implementation: str | None = None,
     ) -> None:
         NormalizationLayer.__init__(self, epsilon, scale, bias, implementation)
-        self.axis = None if axis is None else static_axis(axis)
+        spatial = None if axis is None else static_axis(axis)
+        self.axis: Axis | None = spatial  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Normalizes `x`.
