@@ -29,6 +29,7 @@ which at a mean of 1e6 deviations is 3% of a deviation, and would be taken for a
 The sum of squares must stay in the range of the dtype: count times variance below 3e38.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -84,7 +85,7 @@ class PooledMoments(NamedTuple):
         # An array of its own for each: a state that is donated must not hold one twice.
         return cls(*(jnp.zeros_like(like) for _ in range(FIELDS)))
 
-    def including(self, key: str, batch: SplitMoments) -> Self:
+    def including(self, key: str, batch: SplitMoments) -> "PooledMoments":
         """The moments of all batches so far and one more.
 
         Args:
@@ -94,27 +95,7 @@ class PooledMoments(NamedTuple):
         Returns:
             The pooled moments.
         """
-        dtype, axes = self.mean.dtype, tuple(range(batch.mean.ndim - 1))
-        parts = (batch.count, batch.mean, batch.mean_low, batch.var)
-        count, mean, low, var = (jnp.squeeze(p, axes) for p in lax.stop_gradient(parts))
-        mean, low = two_sum(mean, low)
-        rounded = mean.astype(dtype)
-        low = (mean - rounded.astype(mean.dtype)) + low
-        terms = (count.astype(dtype), rounded, low.astype(dtype), var.astype(dtype))
-        *own, number, mean, low, var = alike(*self, *terms)
-        pool = PooledMoments(*own)
-        count = add(pool.count, pool.count_low, number)
-        weight = number / jnp.maximum(count[0], jnp.ones_like(number))
-        delta = (mean - pool.mean) + (low - pool.mean_low)
-        moved = add(pool.mean, pool.mean_low, weight * delta)
-        within = add(pool.squares, pool.squares_low, number * var)
-        squares = add(*within, (pool.count * weight) * lax.square(delta))
-        # The first batch as it is: 0 plus its mean would round the pair.
-        first, seen = pool.count == 0, number > 0
-        new = PooledMoments(
-            *count, *_choose(first, (mean, low), moved), *_choose(first, within, squares)
-        )
-        return type(self)(*_choose(seen, new, pool))
+        return _including(self, batch)
 
     @property
     def moments(self) -> Moments:
@@ -145,6 +126,33 @@ def add(total: Array, low: Array, term: Array) -> tuple[Array, Array]:
     # Brought back to a number and less than half a unit of its last place.
     new = total + low
     return new, low - (new - total)
+
+
+# Compiled on its own where nothing else is: one call in place of sixty.
+@functools.partial(jax.jit, inline=True)
+def _including(old: PooledMoments, batch: SplitMoments) -> PooledMoments:
+    """The moments of all batches so far and one more."""
+    dtype, axes = old.mean.dtype, tuple(range(batch.mean.ndim - 1))
+    parts = (batch.count, batch.mean, batch.mean_low, batch.var)
+    count, mean, low, var = (jnp.squeeze(p, axes) for p in lax.stop_gradient(parts))
+    mean, low = two_sum(mean, low)
+    rounded = mean.astype(dtype)
+    low = (mean - rounded.astype(mean.dtype)) + low
+    terms = (count.astype(dtype), rounded, low.astype(dtype), var.astype(dtype))
+    *own, number, mean, low, var = alike(*old, *terms)
+    pool = PooledMoments(*own)
+    count = add(pool.count, pool.count_low, number)
+    weight = number / jnp.maximum(count[0], jnp.ones_like(number))
+    delta = (mean - pool.mean) + (low - pool.mean_low)
+    moved = add(pool.mean, pool.mean_low, weight * delta)
+    within = add(pool.squares, pool.squares_low, number * var)
+    squares = add(*within, (pool.count * weight) * lax.square(delta))
+    # The first batch as it is: 0 plus its mean would round the pair.
+    first, seen = pool.count == 0, number > 0
+    new = PooledMoments(
+        *count, *_choose(first, (mean, low), moved), *_choose(first, within, squares)
+    )
+    return type(old)(*_choose(seen, new, pool))
 
 
 def pooling_key(stats: Any) -> StateKey:

@@ -1,5 +1,7 @@
 """Batch renormalization: batch norm whose training output follows the running statistics."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -119,48 +121,48 @@ class BatchRenorm(BatchNorm):
     def _normalize(
         self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
     ) -> Array:
-        # The correction is a scale and a shift of what batch norm gives, so that the output is
-        # rounded once.
-        r, d = self._corrections(batch, moments, running, batches)
-        scale, bias = batch.scale, batch.bias
-        shift = d if scale is None else d * scale
-        return normalized(
-            batch._replace(
-                scale=r if scale is None else r * scale,
-                bias=shift if bias is None else shift + bias,
-            ),
-            moments,
-        )
-
-    def _corrections(
-        self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
-    ) -> tuple[Array, Array]:
-        """The factor r and the shift d of each channel, with the rank and dtype of the moments."""
         assert batches is not None
-        moments, epsilon = lax.stop_gradient((moments, batch.epsilon))
-        dtype, axes = moments.mean.dtype, tuple(range(moments.mean.ndim - 1))
-
-        def aligned(channels: Array) -> Array:
-            return jnp.expand_dims(lax.stop_gradient(channels), axes)
-
-        mean, var = (aligned(leaf).astype(dtype) for leaf in running)
-        largest, furthest = (
-            jnp.asarray(constant(limit), dtype) for limit in (self.r_max, self.d_max)
-        )
-        deviation = jnp.sqrt(var + epsilon)
-        # By the scaled variance, which does not overflow where the variance does.
-        of_batch = jnp.sqrt(moments.denominator(epsilon)) / moments.scale
-        r = jnp.clip(of_batch / deviation, 1 / largest, largest)
-        d = jnp.clip(((moments.mean - mean) + moments.mean_low) / deviation, -furthest, furthest)
-        relied_on = aligned(batches) >= jnp.asarray(self.steps, batches.dtype)
-        relied_on, r, d = alike(relied_on, r, d)
-        return (
-            jnp.where(relied_on, r, jnp.ones_like(r)),
-            jnp.where(relied_on, d, jnp.zeros_like(d)),
-        )
+        limits = (constant(self.r_max), constant(self.d_max))
+        return normalized(corrected(batch, moments, running, batches, limits, self.steps), moments)
 
     def _momentum(self, batches: Array) -> float | Array:
         return self.momentum  # the batches are counted for r and d, not for a warmup
+
+
+@functools.partial(jax.jit, static_argnames="steps", inline=True)
+def corrected(
+    batch: Batch,
+    moments: SplitMoments,
+    running: Statistics,
+    batches: Array,
+    limits: tuple[float | Array, float | Array],
+    steps: int,
+) -> Batch:
+    """The batch with the correction by r and d in its scale and bias.
+
+    So the correction is part of the affine map, and the output is rounded once.
+    """
+    moments, epsilon = lax.stop_gradient((moments, batch.epsilon))
+    dtype, axes = moments.mean.dtype, tuple(range(moments.mean.ndim - 1))
+    channels = (*(leaf.astype(dtype) for leaf in running), batches)
+    channels = (jnp.expand_dims(lax.stop_gradient(leaf), axes) for leaf in channels)
+    mean, var, batches, *_ = alike(*channels, *moments)
+    r_max, d_max = (jnp.asarray(limit, dtype) for limit in limits)
+    deviation = jnp.sqrt(var + epsilon)
+    # By the scaled variance, which does not overflow where the variance does.
+    of_batch = jnp.sqrt(moments.denominator(epsilon)) / moments.scale
+    r = jnp.clip(of_batch / deviation, 1 / r_max, r_max)
+    d = jnp.clip(((moments.mean - mean) + moments.mean_low) / deviation, -d_max, d_max)
+    relied_on, r, d = alike(batches >= jnp.asarray(steps, batches.dtype), r, d)
+    r = jnp.where(relied_on, r, jnp.ones_like(r))
+    d = jnp.where(relied_on, d, jnp.zeros_like(d))
+    scale, bias = batch.scale, batch.bias
+    shift = d if scale is None else d * scale
+    return dataclasses.replace(
+        batch,
+        scale=r if scale is None else r * scale,
+        bias=shift if bias is None else shift + bias,
+    )
 
 
 def _number_of_batches(steps: Any) -> int:

@@ -1,5 +1,6 @@
 """Running statistics: what batch norm remembers of the batches it has seen."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -45,6 +46,8 @@ def move(old: Array, new: Array, momentum: Array) -> Array:
     return jnp.where(alpha == one, old, jnp.where(alpha == jnp.zeros_like(one), new, moved))
 
 
+# Compiled on its own where nothing else is: one call in place of thirty.
+@functools.partial(jax.jit, static_argnames="skip_nonfinite", inline=True)
 def updated(
     running: Statistics,
     batch: Moments,
