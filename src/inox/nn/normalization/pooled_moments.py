@@ -43,6 +43,7 @@ from ...functional.pooling import SplitMoments
 from ...functional.sharding import alike
 from ..state import StateKey
 from .containers import read
+from .entries import check_trainable
 
 Array = jax.Array
 FIELDS = 6
@@ -121,11 +122,12 @@ def add(total: Array, low: Array, term: Array) -> tuple[Array, Array]:
     # A product that is contracted with the sum to one rounding is not the number whose error is
     # found afterwards.
     total, error = two_sum(total, lax.optimization_barrier(term))
-    # What rounding left of an infinite sum is not a number.
-    low = jnp.where(jnp.isfinite(total), low + error, jnp.zeros_like(low))
+    low = low + error
     # Brought back to a number and less than half a unit of its last place.
     new = total + low
-    return new, low - (new - total)
+    finite = jnp.isfinite(total)  # what rounding left of an infinite sum is not a number
+    low = jnp.where(finite, low - (new - total), jnp.zeros_like(low))
+    return jnp.where(finite, new, total), low
 
 
 # Compiled on its own where nothing else is: one call in place of sixty.
@@ -166,7 +168,7 @@ def pool_in(state: Mapping[str, Any], stats: Any, channels: int) -> Any:
     if key not in state:
         return None
     entry = state[key]
-    if hasattr(entry, "including"):
+    if not isinstance(entry, tuple) and hasattr(entry, "including"):  # a recorder of calls
         return entry
     values = read(entry, PooledMoments)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(entry)]
@@ -176,4 +178,5 @@ def pool_in(state: Mapping[str, Any], stats: Any, channels: int) -> Any:
             f"found {type(entry).__name__} with arrays of shapes {shapes}. Make it with "
             "inox.calibration.accumulate(model, state)."
         )
+    check_trainable({key: values})
     return PooledMoments(*map(jnp.asarray, values))
