@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from inox import calibration
@@ -80,6 +80,18 @@ def test_explicit_axes(name, mesh):
         assert_same(state, plain)
         found = layer(arrays[0], state, training=False)
         assert_same(found, (evaluated, state))
+
+
+@each
+def test_explicit_axes_without_a_mesh_in_context(name):
+    """An array that was put on the mesh by hand is enough, as for the arithmetic of JAX."""
+    shape, names, spec = MESHES["channels"]
+    layer, state = build(name)
+    expected = layer(data(0), state)
+    x = jax.device_put(jnp.asarray(data(0)), NamedSharding(explicit(shape, names), spec))
+    for found in (layer(x, state), jax.jit(layer)(x, state)):
+        assert_same(found, expected)
+        assert {spec_of(leaf) for leaf in jax.tree.leaves(found[1])} == {P("m")}
 
 
 @pytest.mark.parametrize("name", ["batch_momenta", "batch_renorm"])

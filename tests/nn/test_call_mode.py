@@ -93,6 +93,30 @@ def test_one_compiled_model_serves_both_modes():
     assert network.norms[0].training is True
 
 
+def test_switching_has_two_traps_that_the_keyword_has_not():
+    """A compiled function that closes over a layer keeps its mode, and modes are structures."""
+    layer, state = make("batch")
+    x = example()
+    closed = jax.jit(layer)
+    trained = closed(x, state)
+    layer.train(False)
+    assert_same_bits(closed(x, state), trained)  # documented: the mode it was compiled in
+    evaluated = layer(x, state)
+    layer.train(True)
+    closed = jax.jit(layer, static_argnames="training")
+    assert_same_bits(closed(x, state, training=True), trained)
+    assert_same_bits(closed(x, state, training=False)[1], state)
+    assert_close(closed(x, state, training=False)[0], evaluated[0])
+    online, _ = export_state(BatchNorm(4, scale=jnp.ones(4)))
+    target, _ = export_state(BatchNorm(4, scale=jnp.zeros(4)))
+    mean = jax.tree.map(lambda one, other: 0.25 * one + 0.75 * other, online, target)
+    np.testing.assert_array_equal(mean.scale(), np.full(4, 0.25))
+    assert_close(mean(x, state, training=False)[0], 0.25 * np.asarray(evaluated[0]))
+    target.train(False)
+    with pytest.raises(ValueError, match=r"structure|[Cc]ustom|metadata"):
+        jax.tree.map(jnp.add, online, target)
+
+
 def test_evaluation_at_the_call_asks_for_no_mapped_axis():
     """A model trained over devices is evaluated on one by the keyword, too."""
     layer, state = export_state(BatchNorm(4, axis_name="devices"))

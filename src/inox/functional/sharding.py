@@ -1,7 +1,7 @@
 """Arrays that meet element by element on a mesh of explicit axes."""
 
 import jax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 Array = jax.Array
 
@@ -13,15 +13,14 @@ def alike(*arrays: Array) -> tuple[Array, ...]:
     dimension is split as the last of the arrays has it that splits it; under automatic axes, and
     without a mesh, types tell of no split, and the arrays are given back.
     """
-    specs = [jax.typeof(array).sharding.spec for array in arrays]
-    joint = [
-        next((entry for entry in dimension if entry), None)
-        for dimension in zip(*reversed(specs), strict=True)
-    ]
-    if not any(joint):
+    shardings = [jax.typeof(array).sharding for array in arrays]
+    split = [sharding for sharding in shardings if any(sharding.spec)]
+    if not split:
         return arrays
-    spec = PartitionSpec(*joint)
+    last_first = zip(*(sharding.spec for sharding in reversed(split)), strict=True)
+    spec = PartitionSpec(*(next(filter(None, entries), None) for entries in last_first))
+    joint = NamedSharding(split[-1].mesh, spec)
     return tuple(
-        array if own == spec else jax.sharding.reshard(array, spec)
-        for array, own in zip(arrays, specs, strict=True)
+        array if sharding.spec == spec else jax.sharding.reshard(array, joint)
+        for array, sharding in zip(arrays, shardings, strict=True)
     )

@@ -25,7 +25,6 @@ from ...functional.batch import (
 )
 from ...functional.moments import Moments
 from ...functional.pooling import SplitMoments
-from ...functional.sharding import alike
 from ..parameter import Parameter
 from ..state import State, StateEntry, StateKey
 from . import entries
@@ -65,9 +64,11 @@ class BatchNorm(NormalizationLayer):
 
     Scale and bias are what is trained. Epsilon and momentum take no gradient, arrays or not.
 
-    The mode is the layer's own, set by `train`, or that of one call, given as `training`: then no
-    tree is switched, and no compiled function holds a stale mode. A layer that :func:`freeze` has
-    frozen is in evaluation mode whatever `training` says.
+    The mode is the layer's own, set by `train`, or that of one call, given as `training`. The
+    layer's own is part of its structure, changed in place: a compiled function that closes over the
+    layer keeps the mode that it was compiled in, and copies in two modes are trees of two
+    structures. A call with `training` has neither trap. A layer that :func:`freeze` has frozen is
+    in evaluation mode whatever `training` says.
 
     Args:
         channels: The number of channels :math:`C`.
@@ -239,7 +240,6 @@ class BatchNorm(NormalizationLayer):
         changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
         if batches is not None:
             # float32 stops counting at 2**24, where the momentum has long been reached.
-            batches, seen = alike(batches, seen)
             changed[self.batches] = batches + seen.astype(batches.dtype)
         return entries.replaced(state, changed)
 

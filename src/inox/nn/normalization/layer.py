@@ -36,6 +36,7 @@ class LayerNorm(NormalizationLayer):
           axis=-1,
           bias=Parameter(float32[64]),
           epsilon=1e-05,
+          implementation=None,
           scale=Parameter(float32[64]),
         )
         >>> y = layer(jax.random.normal(jax.random.key(0), (8, 64)))
