@@ -167,7 +167,7 @@ class BatchNorm(NormalizationLayer):
         Args:
             x: The input tensor, with shape :math:`(N, *, C)`.
             state: The state dictionary.
-            where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+            where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
             training: Whether this call is one of training mode; None for the layer's own mode. A
                 frozen layer stays in evaluation mode.

@@ -71,7 +71,7 @@ class GroupNorm(NormalizationLayer):
 
         Args:
             x: The input tensor, with shape :math:`(*, C)`.
-            where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+            where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
 
         Returns:

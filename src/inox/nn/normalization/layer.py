@@ -67,7 +67,7 @@ class LayerNorm(NormalizationLayer):
 
         Args:
             x: The input tensor, with shape :math:`(*, C)`.
-            where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+            where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
 
         Returns:
@@ -129,7 +129,7 @@ class InstanceNorm(LayerNorm):
 
         Args:
             x: The input tensor, with shape :math:`(N, *, C)`.
-            where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+            where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
 
         Returns:

@@ -56,7 +56,7 @@ class RMSNorm(NormalizationLayer):
 
         Args:
             x: The input tensor, with shape :math:`(*, C)`.
-            where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+            where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
 
         Returns:
