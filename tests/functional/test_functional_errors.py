@@ -115,6 +115,18 @@ def test_where_that_does_not_broadcast(function, shape):
 
 
 @each(OPERATIONS)
+@pytest.mark.parametrize("shape", [(2, 6), (6, 6), (6,), ()], ids=str)
+def test_where_of_another_rank(function, shape):
+    """Refused also where it would broadcast: a mask of tokens, where channels and tokens are 6.
+
+    From the right, it would be a mask of channels: other elements take part, and no error.
+    """
+    call = functools.partial(function, where=np.ones(shape, bool))
+    fragments = (r"\bwhere\b", re.escape(str(shape)), r"\(2, 6, 6\)", r"where\[\.\.\., None\]")
+    check_error(call, ValueError, *fragments, x=np.zeros((2, 6, 6), np.float32))
+
+
+@each(OPERATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.int32], ids=lambda dtype: dtype.__name__)
 def test_where_that_is_not_boolean(function, dtype):
     """A mask of 0 and 1 is refused, with the conversion to make."""

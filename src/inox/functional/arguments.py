@@ -170,11 +170,11 @@ def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
     if where is None:
         return None
     try:
-        array = jnp.asarray(where)
-    except (TypeError, ValueError) as error:
+        array = where if isinstance(where, jax.Array) else jnp.asarray(where)
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"where must be a boolean array; found {described(where)}. Compare to make one, for "
-            f"example x > 0. ({str(error)[:100]})"
+            "example x > 0."
         ) from None
     if array.dtype != jnp.bool_:
         raise TypeError(

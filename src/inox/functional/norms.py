@@ -71,8 +71,8 @@ def standardize(
 
     Raises:
         TypeError: If `x` is complex or `where` isn't boolean.
-        ValueError: If an axis is out of range or repeated, `where` does not broadcast, epsilon is
-            negative, or the implementation is not there.
+        ValueError: If an axis is out of range or repeated, `where` has another rank or does not
+            broadcast, epsilon is negative or not finite, or the implementation is not there.
 
     Example:
         >>> print(standardize(jax.numpy.array([1.0, 3.0]), epsilon=0.0))
@@ -114,9 +114,9 @@ def layer_norm(
         The output, with the shape and dtype of `x`.
 
     Raises:
-        TypeError: If `x` is complex or `where` isn't boolean.
+        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
         ValueError: If an axis is out of range or repeated, an operand does not broadcast to `x`,
-            epsilon is negative, or the implementation is not there.
+            epsilon is negative or not finite, or the implementation is not there.
 
     Example:
         >>> x = jax.numpy.array([[1.0, 3.0], [3000.0, 3002.0]])
@@ -158,9 +158,9 @@ def rms_norm(
         The output, with the shape and dtype of `x`.
 
     Raises:
-        TypeError: If `x` is complex or `where` isn't boolean.
+        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
         ValueError: If an axis is out of range or repeated, an operand does not broadcast to `x`,
-            epsilon is negative, or the implementation is not there.
+            epsilon is negative or not finite, or the implementation is not there.
 
     Example:
         >>> print(rms_norm(jax.numpy.array([1.0, 7.0]), epsilon=0.0))
@@ -206,10 +206,10 @@ def group_norm(
         The output, with the shape and dtype of `x`.
 
     Raises:
-        TypeError: If `x` is complex or `where` isn't boolean.
+        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
         ValueError: If `groups` doesn't divide the channels, an axis is out of range or repeated or
-            the last one missing, an operand does not broadcast to `x`, epsilon is negative, or
-            the implementation is not there.
+            the last one missing, an operand does not broadcast to `x`, epsilon is negative or not
+            finite, or the implementation is not there.
 
     Example:
         >>> x = jax.numpy.array([1.0, 3.0, 10.0, 30.0])

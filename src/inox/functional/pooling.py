@@ -61,7 +61,9 @@ def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Arra
     weight = number / jnp.maximum(together, jnp.ones_like(together))[None]
     # The shift is one of the means itself, so that nearly equal large means cancel exactly.
     present = number > 0
-    shift = jnp.max(jnp.where(present, mean, jnp.full_like(mean, -jnp.inf)), 0)
+    # The least number stands for none: an infinity of ours would stop `jax_debug_infs`.
+    least = jnp.full_like(mean, jnp.finfo(mean.dtype).min)
+    shift = jnp.max(jnp.where(present, mean, least), 0)
     shift = lax.stop_gradient(jnp.where(jnp.any(present, 0), shift, jnp.zeros_like(shift)))
     offset = masked((mean - shift[None]) + mean_low, present)
     pooled_mean = shift + jnp.sum(weight * offset, 0)

@@ -63,7 +63,8 @@ def reciprocal_root(v: Array) -> Array:
     scaled = v * factor
     r = lax.rsqrt(scaled)
     # Where the platform's value is infinite or NaN there is nothing to correct.
-    regular = (scaled > jnp.zeros_like(v)) & (scaled < jnp.asarray(jnp.inf, v.dtype))
+    largest = jnp.asarray(jnp.finfo(v.dtype).max, v.dtype)
+    regular = (scaled > jnp.zeros_like(v)) & (scaled <= largest)
     # Divided by a power of two, which is exact, rather than multiplied: XLA moves a multiplication,
     # and with it the whole step, into the loop over the elements that r is multiplied with, but no
     # division. Measured on CPU, batch norm in evaluation mode: half the time.
