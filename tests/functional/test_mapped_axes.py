@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -318,3 +319,40 @@ def test_half_precision_parts():
     assert y.dtype == jnp.bfloat16
     assert_close(moments.var[0], exact.var((0, 1)))
     assert_close(moments.mean[0], exact.mean((0, 1)))
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all rows", "masked"])
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "gradient"])
+def test_a_vmap_around_a_shard_map_of_its_own_axis(masked, backward):
+    """An ensemble whose members have devices of their own, rows split inside of each.
+
+    As a textbook norm by `pmean` does it: with the checks on, values inside vary over the members'
+    axis though no name of it is seen there, and a count that no mask changes doesn't.
+    """
+    members, rows, channels = 2, 8, 3
+    mesh = mesh_of((members, 4), ("members", "rows"))
+    random = np.random.default_rng(3)
+    x = jnp.asarray(random.standard_normal((members, rows, channels)) + 2, jnp.float32)
+    weight = jnp.asarray(random.standard_normal(x.shape), jnp.float32)
+    where = jnp.asarray(random.random((members, rows, 1)) < 0.7)
+
+    def ours(x, where):
+        return functional.batch_norm(x, axis_name="rows", where=where if masked else None)[0]
+
+    def textbook(x, where):
+        present = where.astype(x.dtype) if masked else jnp.ones_like(x[:, :1])
+        count = lax.psum(present.sum(0), "rows")
+        mean = lax.psum((x * present).sum(0), "rows") / count
+        var = lax.psum((present * (x - mean) ** 2).sum(0), "rows") / count
+        return present * (x - mean) * lax.rsqrt(var + 1e-5)
+
+    def program(norm):
+        split = jax.shard_map(norm, mesh=mesh, in_specs=(P("rows"), P("rows")), out_specs=P("rows"))
+        mapped = jax.vmap(split, spmd_axis_name="members")
+        if not backward:
+            return quick_jit(mapped)
+        return quick_jit(jax.grad(lambda x, where: jnp.sum(mapped(x, where) * weight)))
+
+    with jax.numpy_rank_promotion("allow"):
+        expected = program(textbook)(x, where)
+    np.testing.assert_allclose(program(ours)(x, where), expected, rtol=1e-5, atol=1e-5)

@@ -114,6 +114,9 @@ STEPS = {
     "beyond float32": (2**25, ValueError, ("33554432", "2**24", "number of batches")),
 }
 
+# Without axes instance norm finds its own.
+NAMED_AXES = {name: value for name, value in values.AXES.items() if name != "None"}
+
 SINGLE = [
     Mistake(
         "BatchNorm(vector)",
@@ -196,7 +199,8 @@ SINGLE = [
 ]
 
 MISTAKES = [
-    *each(built("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"), "axis", values.AXES),
+    *each(built("LayerNorm", "RMSNorm", "GroupNorm"), "axis", values.AXES),
+    *each(built("InstanceNorm"), "axis", NAMED_AXES),
     *each(built(), "epsilon", values.EPSILONS),
     *each(built(), "scale", SCALES),
     *each(built(*(name for name in LAYERS if name != "RMSNorm")), "bias", SCALES),

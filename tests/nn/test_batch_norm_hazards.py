@@ -124,20 +124,6 @@ def test_mask_in_evaluation_zeroes_the_masked_positions():
     assert np.isfinite(np.asarray(slope)).all()
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4)], ids=str)
-def test_batch_of_one_gives_the_bias_and_a_finite_state(shape):
-    """One value has variance 0: the output is exactly the bias, the state follows the rule."""
-    layer, state = trained()
-    x = jnp.asarray(example(shape=shape))
-    y, after = run(layer, state, x)
-    np.testing.assert_array_equal(y, np.broadcast_to(np.arange(4.0), shape))
-    mean, var = (np.asarray(part, np.float64) for part in state[layer.stats])
-    assert_close(after[layer.stats].mean, 0.9 * mean + 0.1 * np.asarray(x, np.float64).reshape(4))
-    assert_close(after[layer.stats].var, 0.9 * var)
-    slope = jax.jit(jax.grad(lambda x: jnp.sum(layer(x, state)[0] ** 2)))(x)
-    np.testing.assert_array_equal(slope, np.zeros(shape))
-
-
 BAD = [np.nan, np.inf, -np.inf]
 
 

@@ -10,20 +10,21 @@ import inox.nn
 
 CONSTRUCTORS = {
     "BatchNorm": "(channels, epsilon=1e-05, momentum=0.9, *, scale=None, bias=None, axis_name=None,"
-    " warmup=False, skip_nonfinite=False)",
+    " warmup=False, skip_nonfinite=False, implementation=None)",
     "BatchRenorm": "(channels, epsilon=0.001, momentum=0.99, *, scale=None, bias=None,"
-    " axis_name=None, r_max=3.0, d_max=5.0, steps=1000, skip_nonfinite=False)",
-    "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None)",
-    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None)",
-    "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None)",
-    "InstanceNorm": "(axis=(-3, -2), epsilon=1e-05, *, scale=None, bias=None)",
+    " axis_name=None, r_max=3.0, d_max=5.0, steps=1000, skip_nonfinite=False,"
+    " implementation=None)",
+    "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, implementation=None)",
+    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None, implementation=None)",
+    "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, implementation=None)",
+    "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, implementation=None)",
     "Module": "(**kwargs)",
     "Parameter": "(value)",
 }
 
 CALLS = {
-    "BatchNorm": "(self, x, state, *, where=None)",
-    "BatchRenorm": "(self, x, state, *, where=None)",
+    "BatchNorm": "(self, x, state, *, where=None, training=None)",
+    "BatchRenorm": "(self, x, state, *, where=None, training=None)",
     "LayerNorm": "(self, x, *, where=None)",
     "GroupNorm": "(self, x, *, where=None)",
     "RMSNorm": "(self, x, *, where=None)",

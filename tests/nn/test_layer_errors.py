@@ -8,11 +8,21 @@ from layer_cases import check_message, example
 
 from inox.nn import (
     BatchNorm,
+    BatchRenorm,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
     RMSNorm,
 )
+
+LAYERS = [
+    (BatchNorm, (4,)),
+    (BatchRenorm, (4,)),
+    (LayerNorm, ()),
+    (GroupNorm, (2,)),
+    (InstanceNorm, ()),
+    (RMSNorm, ()),
+]
 
 CONSTRUCTIONS = {
     "momentum_above_one": (
@@ -47,6 +57,61 @@ CONSTRUCTIONS = {
         lambda: LayerNorm(scale=jnp.ones(4, complex)),
         TypeError,
         ("scale", "complex64"),
+    ),
+    "group_axis_without_the_last": (
+        lambda: GroupNorm(2, axis=(-3, -2)),
+        ValueError,
+        ("axis", "(-3, -2)", "last", "(-3, -2, -1)"),
+    ),
+    "group_one_axis_that_is_not_the_last": (
+        lambda: GroupNorm(2, axis=-2),
+        ValueError,
+        ("axis", "-2", "last"),
+    ),
+    "groups_do_not_divide_the_scale": (
+        lambda: GroupNorm(3, scale=jnp.ones(8)),
+        ValueError,
+        ("groups", "3", "scale", "(8,)", "divisor"),
+    ),
+    "groups_do_not_divide_the_bias": (
+        lambda: GroupNorm(3, bias=jnp.ones((2, 1, 8))),
+        ValueError,
+        ("groups", "3", "bias", "(2, 1, 8)"),
+    ),
+    "scale_of_other_channels": (
+        lambda: BatchNorm(8, scale=jnp.ones(3)),
+        ValueError,
+        ("scale", "(3,)", "8 channels", "(8,)"),
+    ),
+    "bias_of_other_channels": (
+        lambda: BatchRenorm(8, bias=jnp.ones((8, 3))),
+        ValueError,
+        ("bias", "(8, 3)", "8 channels"),
+    ),
+    "warmup_text": (lambda: BatchNorm(4, warmup="no"), TypeError, ("warmup", "'no'", "True or")),
+    "warmup_number": (lambda: BatchNorm(4, warmup=1), TypeError, ("warmup", "1", "True or")),
+    "skip_nonfinite_text": (
+        lambda: BatchNorm(4, skip_nonfinite="no"),
+        TypeError,
+        ("skip_nonfinite", "'no'", "True or"),
+    ),
+    "skip_nonfinite_none_renorm": (
+        lambda: BatchRenorm(4, skip_nonfinite=None),
+        TypeError,
+        ("skip_nonfinite", "None"),
+    ),
+    **{
+        f"implementation_{cls.__name__}": (
+            lambda cls=cls, first=first: cls(*first, implementation="gpu"),
+            ValueError,
+            ("implementation", "'gpu'", "'xla'"),
+        )
+        for cls, first in LAYERS
+    },
+    "implementation_of_another_type": (
+        lambda: LayerNorm(implementation=True),
+        ValueError,
+        ("implementation", "True"),
     ),
     "scale_text": (lambda: LayerNorm(scale="ones"), TypeError, ("scale", "'ones'")),
 }
@@ -84,13 +149,23 @@ CALLS = {
     "instance_too_few_axes": (
         lambda: InstanceNorm()(X[0, 0]),
         ValueError,
-        ("axis", "-3", "(4,)"),
+        ("x", "(4,)", "x[None]", "axis="),
+    ),
+    "instance_no_spatial_axis": (
+        lambda: InstanceNorm()(X[0]),
+        ValueError,
+        ("x", "(5, 4)", "(N, *, C)", "axis="),
+    ),
+    "instance_axis_out_of_range": (
+        lambda: InstanceNorm((-4, -3))(X),
+        ValueError,
+        ("axis", "-4", "(3, 5, 4)"),
     ),
     "groups_do_not_divide": (lambda: GroupNorm(3)(X), ValueError, ("groups", "3", "(3, 5, 4)")),
     "group_axis_without_the_last": (
-        lambda: GroupNorm(2, axis=(-3, -2))(X),
+        lambda: GroupNorm(2, axis=(0, 1))(X),
         ValueError,
-        ("axis", "(-3, -2)", "last"),
+        ("axis", "(0, 1)", "last"),
     ),
     "where_does_not_broadcast": (
         lambda: LayerNorm()(X, where=np.ones((3, 4, 1), bool)),

@@ -5,8 +5,15 @@ devices, and because XLA fuses the elementwise part with the activation and the 
 follow. The derivative of the whole is put together by JAX from those of the moments, of their
 pooling, of :math:`r` and of the affine map. The contributions to the gradient of x meet in the
 dtype of the statistics (:class:`.split_moments.Upcast`) and are rounded to a half type once.
+
+:func:`batch_norm` is three steps, which a layer that needs what lies between takes one by one: the
+arguments checked (:func:`checked_batch`), their moments (:func:`batch_moments` or
+:func:`given_moments`) and what these make of the batch (:func:`normalized`).
 """
 
+import dataclasses
+import functools
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -27,11 +34,11 @@ from .arguments import (
     statistic_operand,
 )
 from .given_statistics import affine
-from .means import Reduction, accumulator
-from .moments import Moments, pooled_moments, public_moments
+from .means import Reduction, accumulator, masked
+from .moments import Moments, pooled_moments, public_moments, stacked
 from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root
-from .split_moments import upcasting
+from .split_moments import Upcast, upcasting
 from .standardized import reciprocal_deviation
 
 Array = jax.Array
@@ -84,45 +91,163 @@ def batch_norm(
         | Batch Normalization: Accelerating Deep Network Training (Ioffe & Szegedy, 2015)
         | https://arxiv.org/abs/1502.03167
     """
-    check_implementation(implementation)
+    batch = checked_batch(
+        x,
+        scale,
+        bias,
+        epsilon=epsilon,
+        where=where,
+        axis_name=axis_name,
+        implementation=implementation,
+    )
+    if statistics is None:
+        moments = batch_moments(batch)
+        return normalized(batch, moments), public_moments(moments, batch.axes)
+    moments = given_moments(batch, statistics)
+    y = normalized(batch, moments, given=True)
+    nothing = moments._replace(count=jnp.zeros_like(moments.mean))
+    return y, public_moments(nothing, batch.axes)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["upcast", "scale", "bias", "epsilon", "where"],
+    meta_fields=["names", "implementation"],
+)
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """The arguments of batch norm, checked and converted: all arrays have the rank of `x`.
+
+    Args:
+        upcast: The array, with the copy that carries its derivative.
+        scale: The scale, in the dtype of the statistics.
+        bias: The bias, in the dtype of the statistics.
+        epsilon: What is added to the variance.
+        where: The mask.
+        names: The mapped axes to pool over.
+        implementation: What carries the operations out.
+    """
+
+    upcast: Upcast
+    scale: Array | None
+    bias: Array | None
+    epsilon: Array
+    where: Array | None
+    names: tuple[Hashable, ...]
+    implementation: str | None
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of the batch: all but the channels."""
+        return tuple(range(-self.upcast.x.ndim, -1))
+
+
+def checked_batch(
+    x: ArrayLike,
+    scale: ArrayLike | None,
+    bias: ArrayLike | None,
+    *,
+    epsilon: float | Array,
+    where: ArrayLike | None,
+    axis_name: AxisName,
+    implementation: str | None,
+) -> Batch:
+    """The arguments of batch norm, or an error that names the wrong one."""
+    check_implementation(implementation, where)
     x = floating(x)
     if x.ndim < 2:
         raise ValueError(
-            f"x must have a batch axis and a channel axis, (N, *, C); found shape {x.shape}. For "
-            "a single sample add an axis: x[None]."
+            f"x must have a batch axis and a channel axis, (N, *, C); found shape {x.shape}. "
+            "For a single sample add an axis, x[None]; under jax.vmap pass axis_name to pool "
+            "over the mapped axis and give each call at least one row."
         )
+    check_epsilon(epsilon, accumulator(x.dtype))
+    return _converted(
+        x,
+        affine_array(scale, x, "scale"),
+        affine_array(bias, x, "bias"),
+        epsilon,
+        mask_operand(where, x),
+        bound_names(axis_name),
+        implementation,
+    )
+
+
+# The steps are compiled on their own where nothing else is: a few calls in place of a hundred.
+compiled = functools.partial(jax.jit, inline=True)
+
+
+@functools.partial(compiled, static_argnames=("names", "implementation"))
+def _converted(
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+    epsilon: float | Array,
+    where: Array | None,
+    names: tuple[Hashable, ...],
+    implementation: str | None,
+) -> Batch:
     dtype = accumulator(x.dtype)
-    mask = mask_operand(where, x)
-    check_epsilon(epsilon, dtype)
-    gamma = affine_operand(affine_array(scale, x, "scale"), x, dtype, mask)
-    beta = affine_operand(affine_array(bias, x, "bias"), x, dtype, mask)
-    constant = epsilon_operand(epsilon, x, dtype)
-    names = bound_names(axis_name)
-    axes = tuple(range(-x.ndim, -1))
-    upcast = upcasting(x)
-    if statistics is None:
-        reduction = Reduction(axes, implementation=implementation)
-        moments = pooled_moments(upcast, mask, constant, reduction, names)
-        used = moments
-        if names:
-            # Marked as varying together, so that the backward pass sums their gradients over the
-            # devices in one collective.
-            parts = vary_over(jnp.stack(moments[1:]), frozenset(names))
-            used = SplitMoments(moments.count, *parts)
-    else:
-        mean, var = (
-            statistic_operand(value, x, name, dtype)
-            for value, name in zip(_mean_and_var(statistics), ("mean", "var"), strict=True)
-        )
-        zero = jnp.zeros_like(mean)
-        used = moments = SplitMoments(zero, mean, zero, var, jnp.ones_like(mean))
-    denominator = used.denominator(constant)
-    if statistics is None:
-        rstd, _ = reciprocal_deviation(denominator, used.scale)
-    else:  # where they are 0 and epsilon, too, what is not equal to the mean is infinitely far away
+    # Masked before anything reads it: NaN in padding would stop a program that looks for NaN.
+    x = masked(x, where)
+    return Batch(
+        upcasting(x),
+        affine_operand(scale, x, dtype, where),
+        affine_operand(bias, x, dtype, where),
+        epsilon_operand(epsilon, x, dtype),
+        where,
+        names,
+        implementation,
+    )
+
+
+@compiled
+def batch_moments(batch: Batch) -> SplitMoments:
+    """The moments of a batch, pooled over its mapped axes by one collective."""
+    reduction = Reduction(batch.axes, implementation=batch.implementation)
+    return pooled_moments(batch.upcast, batch.where, batch.epsilon, reduction, batch.names)
+
+
+def given_moments(batch: Batch, statistics: Any) -> SplitMoments:
+    """Given statistics in the form of moments; the count is that of something seen."""
+    x = batch.upcast.x
+    mean, var = (
+        statistic_operand(value, x, name, accumulator(x.dtype))
+        for value, name in zip(_mean_and_var(statistics), ("mean", "var"), strict=True)
+    )
+    return _as_moments(mean, var)
+
+
+@compiled
+def _as_moments(mean: Array, var: Array) -> SplitMoments:
+    one = jnp.ones_like(mean)
+    return SplitMoments(one, mean, jnp.zeros_like(mean), var, one)
+
+
+@functools.partial(compiled, static_argnames=("given",))
+def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Array:
+    """The batch normalized by moments, its own or given ones, scaled and shifted."""
+    used = moments
+    if batch.names:
+        # Marked as varying together, so that the backward pass sums their gradients over the
+        # devices in one collective.
+        parts = vary_over(stacked(moments[1:]), frozenset(batch.names))
+        used = SplitMoments(moments.count, *parts)
+    denominator = used.denominator(batch.epsilon)
+    if given:  # with a variance and epsilon of 0, all but the mean is infinitely far away
         rstd = reciprocal_root(denominator) * used.scale
-    y = affine(implementation, upcast, used.mean, used.mean_low, rstd, gamma, beta, mask)
-    return y, public_moments(moments, axes)
+    else:
+        rstd, _ = reciprocal_deviation(denominator, used.scale)
+    return affine(
+        batch.implementation,
+        batch.upcast,
+        used.mean,
+        used.mean_low,
+        rstd,
+        batch.scale,
+        batch.bias,
+        batch.where,
+    )
 
 
 def _mean_and_var(statistics: Any) -> tuple[Any, Any]:

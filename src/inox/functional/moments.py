@@ -11,6 +11,7 @@ variances :math:`v_i` have together
 where no two large numbers are subtracted but the means themselves.
 """
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.backends import check_implementation
-from ..kernels.jax_internals import gather
+from ..kernels.jax_internals import align_varying_axes, gather
 from .arguments import (
     ArrayLike,
     AxisName,
@@ -30,7 +31,7 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .means import Reduction
+from .means import Reduction, masked
 from .pooling import SplitMoments, pool
 from .split_moments import Upcast, split_moments, upcasting
 
@@ -71,7 +72,16 @@ def pooled_moments(
     moments = split_moments(upcast, where, epsilon, reduction)
     if not names:
         return moments
-    return pool(*jnp.moveaxis(gather(jnp.stack(moments), names), 1, 0))
+    return pool(*jnp.moveaxis(gather(stacked(moments), names), 1, 0))
+
+
+def stacked(arrays: Sequence[Array]) -> Array:
+    """Arrays of one shape along a new first axis, though some vary over devices, and some don't.
+
+    A count that no mask changes is the same on all devices. `jnp.stack` refuses to put it beside
+    a mean where a `vmap` around a `shard_map` has made that vary over a further axis.
+    """
+    return jnp.concatenate([array[None] for array in align_varying_axes(tuple(arrays))])
 
 
 def moments(
@@ -114,16 +124,27 @@ def moments(
         | Algorithms for Computing the Sample Variance (Chan et al., 1983)
         | https://doi.org/10.1080/00031305.1983.10483115
     """
-    check_implementation(implementation)
+    check_implementation(implementation, where)
     check_switch(keepdims, "keepdims")
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
-    names = bound_names(axis_name)
-    pooled = pooled_moments(
-        upcasting(x), mask, None, Reduction(axes, implementation=implementation), names
-    )
-    return public_moments(pooled, () if keepdims else axes)
+    reduction = Reduction(axes, implementation=implementation)
+    return _moments(x, mask, reduction, bound_names(axis_name), keepdims)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+def _moments(
+    x: Array,
+    where: Array | None,
+    reduction: Reduction,
+    names: tuple[Hashable, ...],
+    keepdims: bool,
+) -> Moments:
+    """What follows the checks: one program, also outside of the caller's compiled code."""
+    x = masked(x, where)  # before anything reads it: NaN there would stop a search for NaN
+    pooled = pooled_moments(upcasting(x), where, None, reduction, names)
+    return public_moments(pooled, () if keepdims else reduction.axes)
 
 
 def public_moments(moments: SplitMoments, axes: Axes) -> Moments:
@@ -132,7 +153,7 @@ def public_moments(moments: SplitMoments, axes: Axes) -> Moments:
     return Moments(*(jnp.squeeze(array, axes) for array in arrays))
 
 
-def merge_moments(*moments: Moments, implementation: str | None = None) -> Moments:
+def merge_moments(*moments: Moments) -> Moments:
     r"""Pools moments of separate data into the moments of all of it.
 
     .. math:: n = \sum_i n_i, \qquad m = \sum_i \frac{n_i}{n} m_i, \qquad
@@ -140,7 +161,6 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
 
     Args:
         moments: Moments of one shape and dtype each; those with count 0 change nothing.
-        implementation: As elsewhere; there is nothing to choose here.
 
     Returns:
         The pooled moments.
@@ -159,7 +179,6 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
         | Algorithms for Computing the Sample Variance (Chan et al., 1983)
         | https://doi.org/10.1080/00031305.1983.10483115
     """
-    check_implementation(implementation)
     if not moments:
         raise ValueError("moments is empty; give at least one Moments(count, mean, var).")
     for item in moments:

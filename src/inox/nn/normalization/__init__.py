@@ -20,10 +20,12 @@ RMSNorm        the axes given, mean square alone           none
 
 from .base import NormalizationLayer
 from .batch import BatchNorm
+from .group import GroupNorm
+from .layer import InstanceNorm, LayerNorm
 from .pooled_moments import PooledMoments
 from .renorm import BatchRenorm
+from .root_mean_square import RMSNorm
 from .running import Statistics
-from .stateless import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 
 __all__ = [
     "BatchNorm",

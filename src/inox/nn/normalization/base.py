@@ -1,12 +1,14 @@
-"""What all normalization layers share: scale, bias and epsilon."""
+"""What all normalization layers share: scale, bias, epsilon and what carries them out."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
 from ...functional.arguments import ArrayLike, check_epsilon, scale_or_bias, static_axes
+from ...kernels.backends import check_name
 from ..module import Module
 from ..parameter import Parameter
 
@@ -21,6 +23,7 @@ class NormalizationLayer(Module):
         epsilon: A numerical stability term.
         scale: The scale, or None.
         bias: The bias, or None.
+        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
     Example:
         >>> from inox.nn import LayerNorm
@@ -31,22 +34,45 @@ class NormalizationLayer(Module):
     epsilon: float | Array
     scale: Parameter | None
     bias: Parameter | None
+    implementation: str | None
 
     def __init__(
         self,
         epsilon: float | Array,
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
+        implementation: str | None = None,
     ) -> None:
         check_epsilon(epsilon)
+        # Whether it is there is asked at the call: a layer may be built where it does not run.
+        check_name(implementation)
         self.epsilon = static_number(epsilon)
         self.scale = as_parameter(scale, "scale")
         self.bias = as_parameter(bias, "bias")
+        self.implementation = implementation
+
+    def _operands(self) -> dict[str, Any]:
+        """What each function of :mod:`inox.functional` takes of a layer, by the names there."""
+        return {
+            "scale": value_of(self.scale),
+            "bias": value_of(self.bias),
+            "epsilon": constant(self.epsilon),
+            "implementation": self.implementation,
+        }
 
 
 def static_number(value: Any) -> Any:
     """Python numbers and NumPy scalars as float (static); arrays as they are (leaves)."""
     return float(value) if isinstance(value, (int, float, np.generic)) else value
+
+
+def constant(value: Any) -> Any:
+    """A number of the configuration: no gradient reaches it, as it is no :class:`Parameter`.
+
+    An array of the configuration is a leaf beside the parameters. With a gradient, an optimizer
+    would train it.
+    """
+    return value if isinstance(value, float) else lax.stop_gradient(value)
 
 
 def as_parameter(value: ArrayLike | Parameter | None, name: str) -> Parameter | None:

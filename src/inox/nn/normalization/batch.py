@@ -10,16 +10,33 @@ import numpy as np
 from ...functional.arguments import (
     ArrayLike,
     AxisName,
+    check_axis_name,
+    check_switch,
     check_unit_interval,
-    floating,
     positive_integer,
 )
-from ...functional.batch import batch_norm
+from ...functional.batch import (
+    Batch,
+    batch_moments,
+    checked_batch,
+    given_moments,
+    normalized,
+    public_moments,
+)
 from ...functional.moments import Moments
+from ...functional.pooling import SplitMoments
 from ..parameter import Parameter
-from ..state import State, StateEntry, StateKey, update_state
-from .base import NormalizationLayer, static_number, value_of
-from .pooled_moments import batch_moments, pool_in, pooling_key
+from ..state import State, StateEntry, StateKey
+from . import entries
+from .base import NormalizationLayer, constant, static_number
+from .checks import (
+    check_by_channel,
+    check_channels,
+    check_several_elements,
+    mode_of_call,
+)
+from .containers import like
+from .pooled_moments import pool_in, pooling_key
 from .running import Statistics, updated
 
 Array = jax.Array
@@ -39,9 +56,19 @@ class BatchNorm(NormalizationLayer):
     where :math:`s` is the statistic calculated for the current batch (the variance is the biased
     one). The running mean starts at 0, the running variance at 1.
 
-    The state stays as it was for a channel of which the batch holds nothing: an empty batch, or
-    one that is masked out. A NaN or infinity in a channel makes its statistics, and with them its
-    running statistics, NaN for good, unless `skip_nonfinite` is set.
+    One element has no variance, so in training mode a batch with one element a channel is refused.
+    Where that depends on a mask, or on other devices, the state stays as it was for a channel of
+    which the batch holds one element or none. A NaN or infinity in a channel makes its statistics,
+    and with them its running statistics, NaN for good, unless `skip_nonfinite` is set. The
+    variance of finite numbers may be too large for float32: the largest float32 is then taken.
+
+    Scale and bias are what is trained. Epsilon and momentum take no gradient, arrays or not.
+
+    The mode is the layer's own, set by `train`, or that of one call, given as `training`. The
+    layer's own is part of its structure, changed in place: a compiled function that closes over the
+    layer keeps the mode that it was compiled in, and copies in two modes are trees of two
+    structures. A call with `training` has neither trap. A layer that :func:`freeze` has frozen is
+    in evaluation mode whatever `training` says.
 
     Args:
         channels: The number of channels :math:`C`.
@@ -57,10 +84,12 @@ class BatchNorm(NormalizationLayer):
             is min(momentum, t / (t + 1)), so evaluation agrees with training from the first batch.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
             those of the batch are not finite.
+        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If `channels` is below 1, epsilon negative or momentum outside [0, 1].
+        ValueError: If `channels` is below 1, epsilon negative, momentum outside [0, 1], scale or
+            bias don't broadcast to the channels or the implementation is not known.
 
     Example:
         >>> from inox.nn import export_state
@@ -100,6 +129,7 @@ class BatchNorm(NormalizationLayer):
         axis_name: AxisName = None,
         warmup: bool = False,
         skip_nonfinite: bool = False,
+        implementation: str | None = None,
     ) -> None:
         channels = positive_integer(channels, "channels")
         check_unit_interval(momentum, "momentum")
@@ -108,7 +138,12 @@ class BatchNorm(NormalizationLayer):
                 f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
                 f"shape {np.shape(momentum)}. Map over several with jax.vmap."
             )
-        super().__init__(epsilon, scale, bias)
+        check_axis_name(axis_name)
+        check_switch(warmup, "warmup")
+        check_switch(skip_nonfinite, "skip_nonfinite")
+        super().__init__(epsilon, scale, bias, implementation)
+        for name, parameter in (("scale", self.scale), ("bias", self.bias)):
+            check_by_channel(parameter, name, channels)
         self.channels = channels
         self.momentum = static_number(momentum)
         self.axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
@@ -120,47 +155,60 @@ class BatchNorm(NormalizationLayer):
         self.batches = StateEntry(jnp.zeros(channels)) if warmup else None
 
     def __call__(
-        self, x: ArrayLike, state: Mapping[str, Any], *, where: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        state: Mapping[str, Any],
+        *,
+        where: ArrayLike | None = None,
+        training: bool | None = None,
     ) -> tuple[Array, State]:
         """Normalizes `x`.
 
         Args:
             x: The input tensor, with shape :math:`(N, *, C)`.
             state: The state dictionary.
-            where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+            where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
+            training: Whether this call is one of training mode; None for the layer's own mode. A
+                frozen layer stays in evaluation mode.
 
         Returns:
-            The output tensor, with the shape and dtype of `x`, and the (updated) state dictionary.
+            The output tensor, with the shape and dtype of `x`, and the (updated) state dictionary,
+            in the containers of `state`.
 
         Raises:
-            TypeError: If `x` is complex, `where` isn't boolean or `state` isn't a dict.
-            ValueError: If `x` has no batch axis or another number of channels, `state` lacks the
-                layer's entry, an operand does not broadcast to `x` or `axis_name` is not bound.
+            TypeError: If `x` is complex, `where` isn't boolean, `training` no bool, `state` isn't a
+                dict, or holds integers, or in training mode numbers of a half type.
+            ValueError: If `x` has no batch axis or another number of channels, or in training mode
+                one element a channel, `state` lacks the layer's entry, an operand does not
+                broadcast to `x` or `axis_name` is not bound.
         """
-        x = floating(x)
-        self._check_input(x)
-        running = self.running_statistics(state)
-        if not self.training:
-            scale, bias = value_of(self.scale), value_of(self.bias)
-            options: dict[str, Any] = {"epsilon": self.epsilon, "where": where}
-            return batch_norm(x, scale, bias, statistics=running, **options)[0], dict(state)
-        batches = self._batches(state)
+        training = mode_of_call(training, self.training) and not self.frozen
+        batch = checked_batch(
+            x, where=where, axis_name=self.axis_name if training else None, **self._operands()
+        )
+        check_channels(batch, self.channels)
+        if not training:
+            moments = given_moments(batch, self.running_statistics(state))
+            y = normalized(batch, moments, given=True)
+            return y, like(state, {})
+        running, batches = self._trained(state)
         pool = pool_in(state, self.stats, self.channels)  # there after calibration.accumulate
-        y, moments = self._normalize(x, where, running, batches)
         if pool is None:
-            return y, self.update_running(state, moments)
+            check_several_elements(batch)
+        moments = batch_moments(batch)
+        y = self._normalize(batch, moments, running, batches)
+        if pool is None:
+            found = public_moments(moments, batch.axes)
+            return y, self._moved(state, running, batches, found)
         key = pooling_key(self.stats)
-        batch = batch_moments(x, moments, where, self.axis_name)
-        return y, update_state(state, {key: pool.including(key, batch)})
+        return y, entries.replaced(state, {key: pool.including(key, moments)})
 
     def _normalize(
-        self, x: Array, where: ArrayLike | None, running: Statistics, batches: Array | None
-    ) -> tuple[Array, Moments]:
-        """The output in training mode, and the moments of the batch."""
-        options: dict[str, Any] = {"epsilon": self.epsilon, "where": where}
-        scale, bias = value_of(self.scale), value_of(self.bias)
-        return batch_norm(x, scale, bias, axis_name=self.axis_name, **options)
+        self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
+    ) -> Array:
+        """The output in training mode."""
+        return normalized(batch, moments)
 
     def update_running(self, state: Mapping[str, Any], moments: Moments) -> State:
         """Moves the running statistics as a batch with these moments does in training.
@@ -173,17 +221,28 @@ class BatchNorm(NormalizationLayer):
             The updated state dictionary.
 
         Raises:
-            TypeError: If `state` isn't a dict.
-            ValueError: If `state` lacks the layer's entry.
+            TypeError: If `state` isn't a dict, holds integers or numbers of a half type, or
+                `moments` are no :class:`.Moments` of real numbers.
+            ValueError: If `state` lacks the layer's entry, `moments` have other shapes, or a count
+                or variance is negative.
         """
-        running, batches = self.running_statistics(state), self._batches(state)
-        momentum = self.momentum if batches is None else self._momentum(batches)
+        moments = entries.checked_moments(moments, self.channels)
+        return self._moved(state, *self._trained(state), moments)
+
+    def _moved(
+        self,
+        state: Mapping[str, Any],
+        running: Statistics,
+        batches: Array | None,
+        moments: Moments,
+    ) -> State:
+        momentum = constant(self.momentum if batches is None else self._momentum(batches))
         changed: dict[Any, Any] = {}
         changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
         if batches is not None:
             # float32 stops counting at 2**24, where the momentum has long been reached.
             changed[self.batches] = batches + seen.astype(batches.dtype)
-        return update_state(state, changed)
+        return entries.replaced(state, changed)
 
     def _momentum(self, batches: Array) -> float | Array:
         """The momentum after so many batches: at first they are averaged equally."""
@@ -203,60 +262,20 @@ class BatchNorm(NormalizationLayer):
             TypeError: If `state` isn't a dict.
             ValueError: If `state` lacks the layer's entry, or it isn't one of this layer.
         """
-        return _statistics(_entry(state, self.stats, "stats"), self.stats, self.channels)
+        return entries.statistics(
+            entries.entry(state, self.stats, "stats"), self.stats, self.channels
+        )
 
-    def _batches(self, state: Mapping[str, Any]) -> Array | None:
-        return None if self.batches is None else _entry(state, self.batches, "batches")
-
-    def _check_input(self, x: Array) -> None:
-        if x.ndim < 2:
-            raise ValueError(
-                f"x must have a batch axis and a channel axis, (N, *, C); found shape {x.shape}. "
-                "For a single sample add an axis, x[None]; under jax.vmap pass axis_name to pool "
-                "over the mapped axis and give each call at least one row."
+    def _trained(self, state: Mapping[str, Any]) -> tuple[Statistics, Array | None]:
+        """The running statistics and the number of batches, as training can move them."""
+        running, batches = self.running_statistics(state), None
+        if self.batches is not None:
+            batches = entries.number_of_batches(
+                entries.entry(state, self.batches, "batches"), self.batches, self.channels
             )
-        if x.shape[-1] != self.channels:
-            raise ValueError(
-                f"x must have {self.channels} channels, the last axis, as the layer was built with "
-                f"channels={self.channels}; found shape {x.shape}. Move the channels last, or "
-                f"build the layer with channels={x.shape[-1]}."
-            )
+            entries.check_trainable({self.batches: (batches,)})
+        entries.check_trainable({self.stats: running})
+        return running, batches
 
     def _set_mode(self, mode: bool) -> None:
         self.training = mode and not self.frozen
-
-
-def _entry(state: Any, key: Any, name: str) -> Any:
-    """`state[key]`, or an error that tells what to do."""
-    if isinstance(key, StateEntry):
-        raise ValueError(
-            f"state was not exported from this layer: its '{name}' still holds the values. Call "
-            "model, state = inox.nn.export_state(model) once, and use the model that it returns."
-        )
-    if not isinstance(state, Mapping):
-        raise TypeError(
-            f"state must be the dict that inox.nn.export_state returned; found "
-            f"{type(state).__name__}. Call model, state = inox.nn.export_state(model)."
-        )
-    if key not in state:
-        raise ValueError(
-            f"state lacks the key {str(key)!r} of this layer; it has {[str(k) for k in state]}. "
-            "Pass the state that model, state = inox.nn.export_state(model) returned with this "
-            "model, or the newest one that a call returned."
-        )
-    return state[key]
-
-
-def _statistics(entry: Any, key: Any, channels: int) -> Statistics:
-    """The running statistics, also where a checkpoint has made a dict or a list of them."""
-    if isinstance(entry, Mapping) and set(entry) == {"mean", "var"}:
-        entry = Statistics(entry["mean"], entry["var"])
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(entry)]
-    if not isinstance(entry, (tuple, list)) or shapes != [(channels,)] * 2:
-        raise ValueError(
-            f"state[{str(key)!r}] must be Statistics(mean, var), arrays of shape ({channels},), "
-            f"one value a channel; found {type(entry).__name__} with arrays of shapes {shapes}. It "
-            "may be the state of another model: export with a prefix, "
-            "inox.nn.export_state(model, prefix='first'), to keep two apart."
-        )
-    return Statistics(*map(jnp.asarray, entry))

@@ -29,6 +29,7 @@ which at a mean of 1e6 deviations is 3% of a deviation, and would be taken for a
 The sum of squares must stay in the range of the dtype: count times variance below 3e38.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -37,9 +38,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ...functional.arguments import ArrayLike, AxisName
-from ...functional.moments import Moments, moments
+from ...functional.moments import Moments
+from ...functional.pooling import SplitMoments
+from ...functional.sharding import alike
 from ..state import StateKey
+from .containers import read
+from .entries import check_trainable
 
 Array = jax.Array
 FIELDS = 6
@@ -82,33 +86,17 @@ class PooledMoments(NamedTuple):
         # An array of its own for each: a state that is donated must not hold one twice.
         return cls(*(jnp.zeros_like(like) for _ in range(FIELDS)))
 
-    def including(self, key: str, batch: "BatchMoments") -> Self:
+    def including(self, key: str, batch: SplitMoments) -> "PooledMoments":
         """The moments of all batches so far and one more.
 
         Args:
             key: The key at which the moments stand; a recorder of calls keeps it.
-            batch: The moments of the batch.
+            batch: The moments of the batch, with a dimension of size 1 for each axis reduced.
 
         Returns:
             The pooled moments.
         """
-        dtype = self.mean.dtype
-        batch = BatchMoments(*(jnp.broadcast_to(leaf, self.mean.shape) for leaf in batch))
-        number, var = batch.count.astype(dtype), batch.var.astype(dtype)
-        mean = batch.mean.astype(dtype)
-        low = (batch.mean - mean.astype(batch.mean.dtype) + batch.low).astype(dtype)
-        count = add(self.count, self.count_low, number)
-        weight = number / jnp.maximum(count[0], jnp.ones_like(number))
-        delta = (mean - self.mean) + (low - self.mean_low)
-        moved = add(self.mean, self.mean_low, weight * delta)
-        within = add(self.squares, self.squares_low, number * var)
-        squares = add(*within, (self.count * weight) * lax.square(delta))
-        # The first batch as it is: 0 plus its mean would round the pair.
-        first, seen = self.count == 0, number > 0
-        new = PooledMoments(
-            *count, *_choose(first, (mean, low), moved), *_choose(first, within, squares)
-        )
-        return type(self)(*_choose(seen, new, self))
+        return _including(self, batch)
 
     @property
     def moments(self) -> Moments:
@@ -116,15 +104,6 @@ class PooledMoments(NamedTuple):
         number = jnp.maximum(self.count, jnp.ones_like(self.count))
         var = (self.squares + self.squares_low) / number
         return Moments(self.count, self.mean + self.mean_low, var)
-
-
-class BatchMoments(NamedTuple):
-    """The moments of one batch, with the mean as a pair."""
-
-    count: Array  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
-    mean: Array
-    low: Array
-    var: Array
 
 
 def _choose(first: Array, chosen: Sequence[Array], other: Sequence[Array]) -> list[Array]:
@@ -146,19 +125,36 @@ def add(total: Array, low: Array, term: Array) -> tuple[Array, Array]:
     low = low + error
     # Brought back to a number and less than half a unit of its last place.
     new = total + low
-    return new, low - (new - total)
+    finite = jnp.isfinite(total)  # what rounding left of an infinite sum is not a number
+    low = jnp.where(finite, low - (new - total), jnp.zeros_like(low))
+    return jnp.where(finite, new, total), low
 
 
-def batch_moments(
-    x: Array, batch: Moments, where: ArrayLike | None, axis_name: AxisName
-) -> BatchMoments:
-    """The moments of a batch with what rounding left of the mean: the mean of `x` minus it."""
-    x, batch = lax.stop_gradient(x), lax.stop_gradient(batch)
-    axes = tuple(range(x.ndim - 1))
-    # x minus the mean is exact wherever the low half matters.
-    shift = jnp.reshape(batch.mean, (1,) * len(axes) + batch.mean.shape)
-    rest = moments(x.astype(shift.dtype) - shift, axes, where=where, axis_name=axis_name)
-    return BatchMoments(batch.count, batch.mean, rest.mean, batch.var)
+# Compiled on its own where nothing else is: one call in place of sixty.
+@functools.partial(jax.jit, inline=True)
+def _including(old: PooledMoments, batch: SplitMoments) -> PooledMoments:
+    """The moments of all batches so far and one more."""
+    dtype, axes = old.mean.dtype, tuple(range(batch.mean.ndim - 1))
+    parts = (batch.count, batch.mean, batch.mean_low, batch.var)
+    count, mean, low, var = (jnp.squeeze(p, axes) for p in lax.stop_gradient(parts))
+    mean, low = two_sum(mean, low)
+    rounded = mean.astype(dtype)
+    low = (mean - rounded.astype(mean.dtype)) + low
+    terms = (count.astype(dtype), rounded, low.astype(dtype), var.astype(dtype))
+    *own, number, mean, low, var = alike(*old, *terms)
+    pool = PooledMoments(*own)
+    count = add(pool.count, pool.count_low, number)
+    weight = number / jnp.maximum(count[0], jnp.ones_like(number))
+    delta = (mean - pool.mean) + (low - pool.mean_low)
+    moved = add(pool.mean, pool.mean_low, weight * delta)
+    within = add(pool.squares, pool.squares_low, number * var)
+    squares = add(*within, (pool.count * weight) * lax.square(delta))
+    # The first batch as it is: 0 plus its mean would round the pair.
+    first, seen = pool.count == 0, number > 0
+    new = PooledMoments(
+        *count, *_choose(first, (mean, low), moved), *_choose(first, within, squares)
+    )
+    return type(old)(*_choose(seen, new, pool))
 
 
 def pooling_key(stats: Any) -> StateKey:
@@ -172,15 +168,15 @@ def pool_in(state: Mapping[str, Any], stats: Any, channels: int) -> Any:
     if key not in state:
         return None
     entry = state[key]
-    if hasattr(entry, "including"):
+    if not isinstance(entry, tuple) and hasattr(entry, "including"):  # a recorder of calls
         return entry
-    if isinstance(entry, Mapping) and set(entry) == set(PooledMoments._fields):
-        entry = [entry[field] for field in PooledMoments._fields]
+    values = read(entry, PooledMoments)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(entry)]
-    if not isinstance(entry, (tuple, list)) or shapes != [(channels,)] * FIELDS:
+    if values is None or shapes != [(channels,)] * FIELDS:
         raise ValueError(
             f"state[{str(key)!r}] must be PooledMoments, {FIELDS} arrays of shape ({channels},); "
             f"found {type(entry).__name__} with arrays of shapes {shapes}. Make it with "
             "inox.calibration.accumulate(model, state)."
         )
-    return PooledMoments(*map(jnp.asarray, entry))
+    check_trainable({key: values})
+    return PooledMoments(*map(jnp.asarray, values))

@@ -1,5 +1,7 @@
 """Batch renormalization: batch norm whose training output follows the running statistics."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -9,11 +11,12 @@ from jax import lax
 from jax.core import Tracer
 
 from ...functional.arguments import ArrayLike, AxisName, floating
-from ...functional.batch import batch_norm
-from ...functional.moments import Moments, moments
+from ...functional.batch import Batch, normalized
+from ...functional.pooling import SplitMoments
+from ...functional.sharding import alike
 from ..parameter import Parameter
 from ..state import StateEntry
-from .base import static_number, value_of
+from .base import constant, static_number
 from .batch import BatchNorm
 from .running import Statistics
 
@@ -58,6 +61,7 @@ class BatchRenorm(BatchNorm):
         steps: The number of batches that are normalized as in batch norm.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
             those of the batch are not finite.
+        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -96,6 +100,7 @@ class BatchRenorm(BatchNorm):
         d_max: float | Array = 5.0,
         steps: int = 1000,
         skip_nonfinite: bool = False,
+        implementation: str | None = None,
     ) -> None:
         super().__init__(
             channels,
@@ -105,6 +110,7 @@ class BatchRenorm(BatchNorm):
             bias=bias,
             axis_name=axis_name,
             skip_nonfinite=skip_nonfinite,
+            implementation=implementation,
         )
         _check_limit(r_max, "r_max", 1, "1 corrects nothing, the paper uses 3")
         _check_limit(d_max, "d_max", 0, "0 corrects nothing, the paper uses 5")
@@ -113,46 +119,50 @@ class BatchRenorm(BatchNorm):
         self.batches = StateEntry(jnp.zeros(self.channels))
 
     def _normalize(
-        self, x: Array, where: ArrayLike | None, running: Statistics, batches: Array | None
-    ) -> tuple[Array, Moments]:
-        axes = tuple(range(x.ndim - 1))
-        # The correction is a scale and a shift of what batch norm gives, so that the output is
-        # rounded once. XLA finds the moments below in both and computes them once.
-        batch = moments(lax.stop_gradient(x), axes, where=where, axis_name=self.axis_name)
-        r, d = self._corrections(batch, running, batches)
-        scale, bias = value_of(self.scale), value_of(self.bias)
-        y, batch = batch_norm(
-            x,
-            _product(r, scale),
-            _sum(_product(d, scale), bias),
-            epsilon=self.epsilon,
-            where=where,
-            axis_name=self.axis_name,
-        )
-        return y, batch
-
-    def _corrections(
-        self, batch: Moments, running: Statistics, batches: Array | None
-    ) -> tuple[Array, Array]:
-        """The factor r and the shift d of each channel, in the dtype of the statistics."""
-        dtype = batch.mean.dtype
-        mean, var = (lax.stop_gradient(leaf).astype(dtype) for leaf in running)
-        epsilon = lax.stop_gradient(jnp.asarray(self.epsilon, dtype))
-        largest, furthest = (
-            lax.stop_gradient(jnp.asarray(limit, dtype)) for limit in (self.r_max, self.d_max)
-        )
-        deviation = jnp.sqrt(var + epsilon)
-        r = jnp.clip(jnp.sqrt(batch.var + epsilon) / deviation, 1 / largest, largest)
-        d = jnp.clip((batch.mean - mean) / deviation, -furthest, furthest)
+        self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
+    ) -> Array:
         assert batches is not None
-        relied_on = batches >= jnp.asarray(self.steps, batches.dtype)
-        return (
-            jnp.where(relied_on, r, jnp.ones_like(r)),
-            jnp.where(relied_on, d, jnp.zeros_like(d)),
-        )
+        limits = (constant(self.r_max), constant(self.d_max))
+        return normalized(corrected(batch, moments, running, batches, limits, self.steps), moments)
 
     def _momentum(self, batches: Array) -> float | Array:
         return self.momentum  # the batches are counted for r and d, not for a warmup
+
+
+@functools.partial(jax.jit, static_argnames="steps", inline=True)
+def corrected(
+    batch: Batch,
+    moments: SplitMoments,
+    running: Statistics,
+    batches: Array,
+    limits: tuple[float | Array, float | Array],
+    steps: int,
+) -> Batch:
+    """The batch with the correction by r and d in its scale and bias.
+
+    So the correction is part of the affine map, and the output is rounded once.
+    """
+    moments, epsilon = lax.stop_gradient((moments, batch.epsilon))
+    dtype, axes = moments.mean.dtype, tuple(range(moments.mean.ndim - 1))
+    channels = (*(leaf.astype(dtype) for leaf in running), batches)
+    channels = (jnp.expand_dims(lax.stop_gradient(leaf), axes) for leaf in channels)
+    mean, var, batches, *_ = alike(*channels, *moments)
+    r_max, d_max = (jnp.asarray(limit, dtype) for limit in limits)
+    deviation = jnp.sqrt(var + epsilon)
+    # By the scaled variance, which does not overflow where the variance does.
+    of_batch = jnp.sqrt(moments.denominator(epsilon)) / moments.scale
+    r = jnp.clip(of_batch / deviation, 1 / r_max, r_max)
+    d = jnp.clip(((moments.mean - mean) + moments.mean_low) / deviation, -d_max, d_max)
+    relied_on, r, d = alike(batches >= jnp.asarray(steps, batches.dtype), r, d)
+    r = jnp.where(relied_on, r, jnp.ones_like(r))
+    d = jnp.where(relied_on, d, jnp.zeros_like(d))
+    scale, bias = batch.scale, batch.bias
+    shift = d if scale is None else d * scale
+    return dataclasses.replace(
+        batch,
+        scale=r if scale is None else r * scale,
+        bias=shift if bias is None else shift + bias,
+    )
 
 
 def _number_of_batches(steps: Any) -> int:
@@ -173,26 +183,3 @@ def _check_limit(value: Any, name: str, least: float, hint: str) -> None:
         raise TypeError(f"{name} must be a number or a scalar array; found {value!r}.")
     if not isinstance(value, Tracer) and not float(value) >= least:
         raise ValueError(f"{name} must be at least {least}; found {value} ({hint}).")
-
-
-def _wide(channels: Array, other: Array) -> tuple[Array, Array]:
-    """Both in the dtype of the first, with the rank of whichever has more axes."""
-    rank = max(channels.ndim, other.ndim)
-    one, two = (
-        jnp.reshape(array, (1,) * (rank - array.ndim) + array.shape) for array in (channels, other)
-    )
-    return one, two.astype(one.dtype)
-
-
-def _product(channels: Array, scale: Array | None) -> Array:
-    if scale is None:
-        return channels
-    one, other = _wide(channels, scale)
-    return one * other
-
-
-def _sum(shift: Array, bias: Array | None) -> Array:
-    if bias is None:
-        return shift
-    one, other = _wide(shift, bias)
-    return one + other

@@ -1,0 +1,59 @@
+"""What a batch norm refuses: a mode that is none, parameters and batches that don't fit it."""
+
+from typing import Any
+
+from jax.core import Tracer
+
+from ...functional.arguments import check_switch
+from ...functional.batch import Batch
+from ...functional.means import size
+from ...functional.sums import is_number
+from ..parameter import Parameter
+
+
+def mode_of_call(training: Any, own: bool) -> bool:
+    """The mode of a call of a layer whose own mode is `own`."""
+    if training is None:
+        return own
+    if isinstance(training, Tracer):
+        raise TypeError(
+            f"training must be known when the call is traced; found a tracer, {training}. Declare "
+            "it static, jax.jit(step, static_argnames='training'), or compile a function for each "
+            "mode."
+        )
+    check_switch(training, "training")
+    return bool(training)
+
+
+def check_channels(batch: Batch, channels: int) -> None:
+    """Raises where a batch has another number of channels than the layer."""
+    shape = batch.upcast.x.shape
+    if shape[-1] != channels:
+        raise ValueError(
+            f"x must have {channels} channels, the last axis, as the layer was built with "
+            f"channels={channels}; found shape {shape}. Move the channels last, or "
+            f"build the layer with channels={shape[-1]}."
+        )
+
+
+def check_by_channel(parameter: Parameter | None, name: str, channels: int) -> None:
+    """Raises where a scale or bias broadcasts to no batch with this number of channels."""
+    shape: tuple[int, ...] = () if parameter is None else parameter.value.shape
+    if shape and shape[-1] not in (1, channels):
+        raise ValueError(
+            f"{name} of shape {shape} does not broadcast to {channels} channels, the last axis. "
+            f"Give it shape ({channels},), or build the layer with channels={shape[-1]}."
+        )
+
+
+def check_several_elements(batch: Batch) -> None:
+    """Raises where it is known that each channel has one element, which has no variance."""
+    elements = size(batch.upcast.x.shape, batch.axes)
+    if batch.names or batch.where is not None or not is_number(elements) or elements != 1:
+        return
+    raise ValueError(
+        f"x of shape {batch.upcast.x.shape} has one element a channel, which has no variance: the "
+        "output would be the bias, and the running variance would go to 0. In training mode give "
+        "the batch more rows, or pool over devices or a vmap with axis_name; or call the layer in "
+        "evaluation mode, training=False."
+    )
