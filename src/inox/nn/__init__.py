@@ -15,7 +15,7 @@
 """
 
 from . import normalization
-from .module import Module, ModuleDefinition, modules
+from .module import Module, modules
 from .normalization import (
     BatchNorm,
     BatchRenorm,
@@ -28,6 +28,7 @@ from .normalization import (
     Statistics,
 )
 from .parameter import Parameter
+from .partition import ModuleDefinition
 from .selection import freeze, is_norm_parameter, train
 from .state import StateEntry, StateKey, export_state, join_states, update_state
 

@@ -1,9 +1,9 @@
 """Modules are PyTrees: arrays are leaves, everything else is static configuration.
 
-A module keeps its attributes as it was given them. When JAX takes it apart, the leaves of each
-attribute that are not arrays (a number, a string, a function) become part of the structure
-(:mod:`.static`). So plain `jax.jit` works: what may change inside a compiled function is a leaf,
-what may not is compared when JAX looks up its cache.
+A module keeps its attributes as it was given them. Which of them are children of the tree and
+which are static is decided when they are set (:mod:`.structure`). So plain `jax.jit` works: what
+may change inside a compiled function is a leaf, what may not is compared when JAX looks up its
+cache (:mod:`.static` tells how).
 
 >>> import jax
 >>> from inox.nn import Parameter
@@ -20,16 +20,15 @@ Linear(activation=<relu>, weight=Parameter(float32[3, 5]))
 >>> y = jax.jit(lambda linear, x: linear(x))(linear, jax.numpy.ones(3))
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
+from .partition import Filter, partition
 from .printing import Printable
-from .static import Layout, Node, put_together, take_apart
-
-Filter = type | tuple[type, ...] | Callable[[Any], bool]
+from .static import Node
+from .structure import CHILD_TYPES, Container, Kind, Structure, kind_of, structure_of, unwrapped
 
 
 class Module(Printable, Node):
@@ -51,7 +50,10 @@ class Module(Printable, Node):
         [(4,)]
     """
 
-    _layouts: dict[str, Layout]
+    __slots__ = ("__dict__", "__weakref__", "_inox_kinds", "_inox_structure")
+
+    _inox_kinds: dict[str, Kind | Container]  # what each attribute is, where assignments told it
+    _inox_structure: Structure | None  # None after an assignment, until it is needed
 
     def __init__(self, **kwargs: Any) -> None:
         for name, value in kwargs.items():
@@ -63,15 +65,34 @@ class Module(Printable, Node):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        self.__dict__.get("_layouts", {}).pop(name, None)
+        if name in self.__dict__:  # else a property of the class has taken it
+            _decide(self, name, kind_of(value))
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        self.__dict__.get("_layouts", {}).pop(name, None)
+        _decide(self, name, None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # The layouts hold structures of JAX, which cannot be pickled; they are found again.
-        return dict(self.attributes())
+    def __getstate__(self) -> Any:
+        # What each attribute is travels with a copy: for a container as itself with a bool in the
+        # place of each item, because a structure of JAX can't be pickled.
+        kinds = {
+            name: jax.tree.unflatten(*kind) if isinstance(kind, Container) else kind
+            for name, kind in _kinds(self).items()
+        }
+        return dict(self.attributes()), kinds
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):  # of a class that writes its own __getstate__
+            for name, value in state.items():
+                setattr(self, name, value)
+            return
+        attributes, kinds = state
+        vars(self).update(attributes)
+        for name, kind in kinds.items():
+            if not isinstance(kind, Kind):
+                static, treedef = jax.tree.flatten(kind)
+                kind = Container(treedef, tuple(static))
+            _decide(self, name, kind)
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Goes through the attributes in the order of their names.
@@ -79,7 +100,7 @@ class Module(Printable, Node):
         Returns:
             An iterator over names and values.
         """
-        return ((name, self.__dict__[name]) for name in sorted(self.__dict__) if name != "_layouts")
+        return ((name, self.__dict__[name]) for name in sorted(_kinds(self)))
 
     def printed_children(self) -> list[tuple[str, Any]]:
         """The attributes, as `name=value`.
@@ -127,84 +148,14 @@ class Module(Printable, Node):
 
         Example:
             >>> from inox.nn import Parameter
-        >>> module = Module(layers=[Module(scale=Parameter(jax.numpy.ones(4)))])
+            >>> module = Module(layers=[Module(scale=Parameter(jax.numpy.ones(4)))])
             >>> static, parameters, rest = module.partition(Parameter)
             >>> list(parameters), rest
             (['.layers[0].scale.value'], {})
             >>> static(parameters, rest)
             Module(layers=[Module(scale=Parameter(float32[4]))])
         """
-        tests = [_as_test(f) for f in filters]
-        arrays: list[dict[str, Any]] = [{} for _ in range(len(tests) + 1)]
-        nodes = jax.tree_util.tree_flatten_with_path(
-            self, is_leaf=lambda node: any(test(node) for test in tests)
-        )[0]
-        for path, node in nodes:
-            matches = (index for index, test in enumerate(tests) if test(node))
-            part = arrays[next(matches, len(tests))]
-            for rest, leaf in jax.tree_util.tree_flatten_with_path(node)[0]:
-                part[jax.tree_util.keystr((*path, *rest))] = leaf
-        leaves, treedef = jax.tree_util.tree_flatten_with_path(self)
-        paths = tuple(jax.tree_util.keystr(path) for path, _ in leaves)
-        return ModuleDefinition(treedef, paths), *arrays
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True, repr=False)
-class ModuleDefinition:
-    """A module without its arrays, as :meth:`Module.partition` gives it.
-
-    Args:
-        treedef: The structure.
-        paths: The path of each array.
-
-    Example:
-        >>> static, arrays = Module(a=jax.numpy.ones(2)).partition()
-        >>> static(arrays)
-        Module(a=float32[2])
-    """
-
-    treedef: Any
-    paths: tuple[str, ...]
-
-    def __call__(self, *arrays: dict[str, Any]) -> Any:
-        """Puts the module together.
-
-        Args:
-            arrays: Dicts from path to array that together hold every array once.
-
-        Returns:
-            A new module.
-
-        Raises:
-            ValueError: If a path is missing, unknown or given twice.
-        """
-        given: dict[str, Any] = {}
-        for part in arrays:
-            if twice := sorted(given.keys() & part.keys()):
-                raise ValueError(f"arrays hold {twice[0]!r} twice; give each path in one dict.")
-            given |= part
-        if missing := [path for path in self.paths if path not in given]:
-            raise ValueError(
-                f"arrays lack {missing[0]!r} ({len(missing)} of {len(self.paths)} missing). Give "
-                "all the dicts that partition returned."
-            )
-        if unknown := sorted(given.keys() - set(self.paths)):
-            raise ValueError(
-                f"arrays hold {unknown[0]!r}, which this module lacks. Its paths are "
-                f"{list(self.paths)}."
-            )
-        return jax.tree.unflatten(self.treedef, [given[path] for path in self.paths])
-
-    def __repr__(self) -> str:
-        return f"ModuleDefinition({jax.tree.unflatten(self.treedef, self.paths)!r})"
-
-
-def _as_test(condition: Filter) -> Callable[[Any], bool]:
-    if isinstance(condition, (type, tuple)):
-        kinds = condition
-        return lambda node: isinstance(node, kinds)
-    return condition
+        return partition(self, filters)
 
 
 def modules(tree: Any) -> Iterator[Module]:
@@ -235,29 +186,97 @@ def modules(tree: Any) -> Iterator[Module]:
             waiting = [v for v in found if isinstance(v, Module)] + waiting
 
 
+_structure_slot: Any = Module.__dict__["_inox_structure"]
+_kinds_slot: Any = Module.__dict__["_inox_kinds"]
+
+
+def _read(slot: Any, module: Module) -> Any:
+    """What a slot holds, None while it is empty; a `__getattr__` of a subclass isn't asked."""
+    try:
+        return slot.__get__(module)
+    except AttributeError:
+        return None
+
+
+def _kinds(module: Module) -> dict[str, Kind | Container]:
+    """What each attribute is; of what was written past assignment, the fields of a dataclass."""
+    kinds: dict[str, Kind | Container] | None = _read(_kinds_slot, module)
+    if kinds is None:  # JAX has made the module, or nothing has been assigned
+        structure: Structure | None = _read(_structure_slot, module)
+        kinds = {} if structure is None else structure.kinds()
+    attributes = module.__dict__
+    found = {name: kind for name, kind in kinds.items() if name in attributes}
+    for name in getattr(type(module), "__dataclass_fields__", ()):  # a frozen one assigns nothing
+        if name in attributes and name not in found:
+            found[name] = kind_of(attributes[name])
+    return found
+
+
+def _decide(module: Module, name: str, kind: Kind | Container | None) -> None:
+    """Notes what an attribute is; None for one that is gone."""
+    kinds: dict[str, Kind | Container] | None = _read(_kinds_slot, module)
+    if kinds is None:
+        kinds = _kinds(module)
+        _kinds_slot.__set__(module, kinds)
+    if kind is None:
+        kinds.pop(name, None)
+    else:
+        kinds[name] = kind
+    _structure_slot.__set__(module, None)
+
+
+def _structure(module: Module) -> Structure:
+    """The structure of a module as it is now."""
+    structure: Structure | None = _read(_structure_slot, module)
+    attributes, kinds = module.__dict__, _read(_kinds_slot, module)
+    if structure is not None and structure.fits(attributes, kinds):
+        return structure
+    kinds = _kinds(module)
+    structure = structure_of(attributes, kinds)
+    for name, container in structure.containers.items():
+        if kinds[name] != container:  # changed in place: its items are looked at from now on
+            kinds[name] = Kind.CONTAINER
+    _kinds_slot.__set__(module, kinds)
+    _structure_slot.__set__(module, structure)
+    return structure
+
+
 def _register(cls: type) -> None:
-    def flatten_with_keys(module: Module) -> tuple[list[tuple[Any, Any]], Any]:
+    """Makes a PyTree of a class of modules."""
+    new, get_structure, set_structure = (
+        object.__new__,
+        _structure_slot.__get__,
+        _structure_slot.__set__,
+    )
+
+    def flatten(module: Module) -> tuple[tuple[Any, ...], Structure]:
+        try:
+            structure = get_structure(module)
+            if structure is None or structure.containers:
+                structure = _structure(module)
+            children = structure.pick(module.__dict__)
+        except (AttributeError, KeyError):  # nothing was ever assigned, or deleted past assignment
+            _structure_slot.__set__(module, None)
+            structure = _structure(module)
+            children = structure.pick(module.__dict__)
+        return structure.wrapped(children) if structure.mixed else children, structure
+
+    def flatten_with_keys(module: Module) -> tuple[list[tuple[Any, Any]], Structure]:
         children, structure = flatten(module)
-        keys = [jax.tree_util.GetAttrKey(name) for name, _ in structure]
-        return list(zip(keys, children, strict=True)), structure
+        return list(zip(structure.keys, children, strict=True)), structure
 
-    def flatten(module: Module) -> tuple[list[Any], tuple[tuple[str, Layout], ...]]:
-        layouts = module.__dict__.get("_layouts", {})
-        names, children = [], []
-        for name, value in module.attributes():
-            layout, child = take_apart(value, layouts.get(name))
-            names.append((name, layout))
-            children.append(child)
-        return children, tuple(names)
-
-    def unflatten(structure: tuple[tuple[str, Layout], ...], children: Any) -> Module:
-        module = object.__new__(cls)
-        for (name, _), child in zip(structure, children, strict=True):
-            object.__setattr__(module, name, put_together(child))
-        object.__setattr__(module, "_layouts", dict(structure))
+    def unflatten(structure: Structure, children: Any) -> Module:
+        module = new(cls)
+        set_structure(module, structure)
+        attributes = module.__dict__
+        attributes.update(structure.static)
+        attributes.update(zip(structure.children, children, strict=True))
+        for name in structure.mixed:
+            attributes[name] = unwrapped(attributes[name])
         return module
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    CHILD_TYPES.add(cls)
 
 
 _register(Module)

@@ -27,7 +27,7 @@ from typing import Any
 
 import jax
 
-from .static import Node
+from .static import Node, register_static
 from .wrapper import Wrapper
 
 State = dict[str, Any]
@@ -45,7 +45,7 @@ class StateEntry(Wrapper):
     """
 
 
-@jax.tree_util.register_static
+@register_static
 class StateKey(str, Node):
     """The key of an entry in the state: a string, the path at which the entry stood.
 
