@@ -25,6 +25,7 @@ from typing import Any
 
 import jax
 
+from .parameter import Parameter
 from .partition import Filter, partition
 from .printing import Printable
 from .static import Node
@@ -64,9 +65,15 @@ class Module(Printable, Node):
         _register(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        value = self._converted(name, value)
         object.__setattr__(self, name, value)
         if name in self.__dict__:  # else a property of the class has taken it
             _decide(self, name, kind_of(value))
+
+    def _converted(self, name: str, value: Any) -> Any:
+        """What is stored when a value is assigned: an array in a parameter's place becomes one."""
+        held = self.__dict__.get(name)
+        return held.replaced(value) if isinstance(held, Parameter) else value
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

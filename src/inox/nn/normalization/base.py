@@ -9,6 +9,7 @@ import numpy as np
 from ...functional.arguments import ArrayLike, check_epsilon, floating, static_axes
 from ..module import Module
 from ..parameter import Parameter
+from ..static import Node
 
 Array = jax.Array
 Axis = int | tuple[int, ...]
@@ -42,6 +43,16 @@ class NormalizationLayer(Module):
         self.epsilon = static_number(epsilon)
         self.scale = as_parameter(scale, "scale")
         self.bias = as_parameter(bias, "bias")
+
+    def _converted(self, name: str, value: Any) -> Any:
+        value = super()._converted(name, value)
+        if name not in ("scale", "bias"):
+            return value
+        if isinstance(value, Parameter):  # one of a mask holds a bool, one of a shape a shape
+            checked = isinstance(value.value, (jax.Array, np.ndarray, np.generic))
+        else:
+            checked = not isinstance(value, Node)
+        return as_parameter(value, name) if checked else value
 
 
 def static_number(value: Any) -> Any:
