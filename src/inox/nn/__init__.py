@@ -29,7 +29,7 @@ from .normalization import (
 )
 from .parameter import Parameter
 from .partition import ModuleDefinition
-from .selection import freeze, is_norm_parameter, train
+from .selection import freeze, is_norm_parameter, is_parameter, train
 from .state import StateEntry, StateKey, export_state, join_states, update_state
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "export_state",
     "freeze",
     "is_norm_parameter",
+    "is_parameter",
     "join_states",
     "modules",
     "normalization",

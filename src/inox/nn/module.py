@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from .parameter import Parameter
 from .partition import Filter, partition
@@ -123,8 +124,20 @@ class Module(Printable, Node):
         It reaches modules inside lists, dicts and any other PyTree. Batch norms that
         :func:`freeze` has frozen stay in evaluation mode.
 
+        The mode is part of the tree's structure, so a module that is an argument of a compiled
+        function is compiled once for each mode. Two things don't follow it, and want the mode
+        given at the call, `layer(x, state, training=False)`, in place of a switch:
+
+        - What has closed over the module: `step = jax.jit(layer)` keeps the mode of its first
+          call. Hand the module over, `jax.jit(lambda layer, x, state: layer(x, state))`.
+        - Another tree with the structure that this one had (an average of the weights, the state
+          of an optimiser): JAX refuses to map over the two. Switch it too, with :func:`train`.
+
         Args:
             mode: True for training, False for evaluation.
+
+        Raises:
+            TypeError: If `mode` isn't a bool.
 
         Example:
             >>> network = Module(layers=[Module(training=True), Module()])
@@ -132,6 +145,7 @@ class Module(Printable, Node):
             >>> network
             Module(layers=[Module(training=False), Module()])
         """
+        mode = checked_mode(mode)
         for module in modules(self):
             module._set_mode(mode)
 
@@ -163,6 +177,16 @@ class Module(Printable, Node):
             Module(layers=[Module(scale=Parameter(float32[4]))])
         """
         return partition(self, filters)
+
+
+def checked_mode(mode: Any) -> bool:
+    """`mode` as a bool; an error where it is another thing."""
+    if not isinstance(mode, (bool, np.bool_)):
+        raise TypeError(
+            f"mode must be True for training or False for evaluation; found {mode!r}. For "
+            "evaluation write train(False); pass bool(mode) to switch by a number."
+        )
+    return bool(mode)
 
 
 def modules(tree: Any) -> Iterator[Module]:

@@ -48,8 +48,9 @@ class NormalizationLayer(Module):
         value = super()._converted(name, value)
         if name not in ("scale", "bias"):
             return value
-        if isinstance(value, Parameter):  # one of a mask holds a bool, one of a shape a shape
-            checked = isinstance(value.value, (jax.Array, np.ndarray, np.generic))
+        if isinstance(value, Parameter):  # one of a mask holds a bool, an abstract one a shape
+            held: Any = value.value
+            checked = isinstance(held, (jax.Array, np.ndarray, np.generic))
         else:
             checked = not isinstance(value, Node)
         return as_parameter(value, name) if checked else value
