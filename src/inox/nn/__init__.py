@@ -14,6 +14,7 @@
 >>> y, state = step(network, jax.numpy.ones((4, 3)), state)
 """
 
+from ..functional.moments import Moments
 from . import normalization
 from .module import Module, modules
 from .normalization import (
@@ -30,7 +31,11 @@ from .normalization import (
 from .parameter import Parameter
 from .partition import ModuleDefinition
 from .selection import freeze, is_norm_parameter, is_parameter, train
+from .serialization import register_namedtuple
 from .state import StateEntry, StateKey, export_state, join_states, update_state
+
+for _cls in (Moments, PooledMoments, Statistics):
+    register_namedtuple(_cls)
 
 __all__ = [
     "BatchNorm",

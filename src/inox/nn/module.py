@@ -26,11 +26,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from . import serialization
 from .parameter import Parameter
 from .partition import Filter, partition
 from .printing import Printable
 from .static import Node
-from .structure import CHILD_TYPES, Container, Kind, Structure, kind_of, structure_of, unwrapped
+from .structure import (
+    CHILD_TYPES,
+    Container,
+    Kind,
+    Structure,
+    kind_of,
+    structure_data,
+    structure_from,
+    structure_of,
+    unwrapped,
+)
 
 
 class Module(Printable, Node):
@@ -308,6 +319,11 @@ def _register(cls: type) -> None:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     CHILD_TYPES.add(cls)
+    serialization.register(
+        cls,
+        lambda structure: structure_data(structure, cls.__qualname__),
+        lambda data, children: unflatten(structure_from(data, children), children),
+    )
 
 
 _register(Module)

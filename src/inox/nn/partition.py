@@ -1,10 +1,12 @@
 """A module in two halves: its structure, and its arrays in dicts by path."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+
+from . import serialization
 
 Filter = type | tuple[type, ...] | Callable[[Any], bool]
 
@@ -59,6 +61,19 @@ class ModuleDefinition:
 
     def __repr__(self) -> str:
         return f"ModuleDefinition({jax.tree.unflatten(self.treedef, self.paths)!r})"
+
+
+def _data(definition: ModuleDefinition) -> Any:
+    tree = jax.tree.unflatten(definition.treedef, definition.paths)
+    return [serialization.tree_data(tree), definition.paths]
+
+
+def _definition(data: Any, children: Sequence[Any]) -> ModuleDefinition:
+    tree, paths = data
+    return ModuleDefinition(jax.tree.structure(serialization.tree_of(tree)), tuple(paths))
+
+
+serialization.register(ModuleDefinition, _data, _definition)
 
 
 def partition(tree: Any, filters: tuple[Filter, ...]) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ from typing import Any
 
 import jax
 
+from . import serialization
 from .static import Node, register_static
 from .wrapper import Wrapper
 
@@ -62,6 +63,9 @@ class StateKey(str, Node):
 
     def __repr__(self) -> str:
         return f"StateKey({str.__repr__(self)})"
+
+
+serialization.register(StateKey, str, lambda text, _: StateKey(text))
 
 
 def _is_entry(node: Any) -> bool:

@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from . import serialization
+
 
 class Node:
     """Base of the classes that are looked at whole: modules, parameters, entries and keys."""
@@ -137,12 +139,14 @@ class Static:
 
     Args:
         value: The value.
+        owner: The name of the attribute that holds the container.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("owner", "value")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, owner: str = "") -> None:
         self.value = value
+        self.owner = owner
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Static):
@@ -154,3 +158,10 @@ class Static:
 
     def __repr__(self) -> str:
         return f"Static({self.value!r})"
+
+
+serialization.register(
+    Static,
+    lambda static: [static.owner, serialization.plain(static.value, f"an item of {static.owner}")],
+    lambda data, _: Static(serialization.static_value(data[1]), data[0]),
+)

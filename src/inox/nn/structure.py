@@ -16,13 +16,14 @@ which compares them at every call of a compiled function, sees at once that they
 import enum
 import itertools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import jax
 import numpy as np
 
+from . import serialization
 from .static import Node, Static, comparable, is_array, is_plain
 
 
@@ -50,10 +51,10 @@ class Container(NamedTuple):
         static = itertools.compress(items, self.static)
         return items if all(all(inspect(item).static) for item in static) else None
 
-    def wrapped(self, value: Any) -> Any:
-        """The container as a child of the tree: its static items wrapped."""
+    def wrapped(self, value: Any, name: str) -> Any:
+        """The container at an attribute as a child of the tree: its static items wrapped."""
         items = self.treedef.flatten_up_to(value)
-        wrapped = [Static(v) if s else v for s, v in zip(self.static, items, strict=True)]
+        wrapped = [Static(v, name) if s else v for s, v in zip(self.static, items, strict=True)]
         return jax.tree.unflatten(self.treedef, wrapped)
 
 
@@ -174,7 +175,7 @@ class Structure:
     def wrapped(self, children: tuple[Any, ...]) -> tuple[Any, ...]:
         """The children, with the static items of containers wrapped."""
         return tuple(
-            self.containers[name].wrapped(child) if name in self.mixed else child
+            self.containers[name].wrapped(child, name) if name in self.mixed else child
             for name, child in zip(self.children, children, strict=True)
         )
 
@@ -224,8 +225,40 @@ def structure_of(attributes: Mapping[str, Any], kinds: Mapping[str, Kind | Conta
             containers[name] = kind if still else inspect(attributes[name])
         elif kind is Kind.CONTAINER:
             containers[name] = inspect(attributes[name])
-    structure = Structure(tuple(children), static, containers)
+    return _shared(Structure(tuple(children), static, containers))
+
+
+def _shared(structure: Structure) -> Structure:
+    """The one object that stands for a structure and all that are equal to it."""
     try:
         return _KNOWN.setdefault(structure._key, structure)  # pyright: ignore[reportPrivateUsage]
     except TypeError:  # a static value has no hash
         return structure
+
+
+def structure_data(structure: Structure, owner: str) -> Any:
+    """A structure as plain data; :func:`structure_from` makes it again."""
+    static = {
+        name: serialization.plain(value, f"{name} of {owner}")
+        for name, value in structure.static.items()
+    }
+    return {
+        "children": structure.children,
+        "static": static,
+        "containers": list(structure.containers),
+    }
+
+
+def structure_from(data: Any, children: Sequence[Any]) -> Structure:
+    """The structure that :func:`structure_data` has written, of a module with these children."""
+
+    def stop(value: Any) -> bool:
+        return value is None or isinstance(value, (Static, Node))
+
+    containers: dict[str, Container] = {}
+    for name, child in zip(data["children"], children, strict=True):
+        if name in data["containers"]:
+            items, treedef = jax.tree.flatten(child, is_leaf=stop)
+            containers[name] = Container(treedef, tuple(isinstance(v, Static) for v in items))
+    static = {name: serialization.static_value(value) for name, value in data["static"].items()}
+    return _shared(Structure(tuple(data["children"]), static, containers))

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import jax
 
+from . import serialization
 from .printing import Printable
 from .static import Node
 from .structure import CHILD_TYPES
@@ -35,6 +36,7 @@ class Wrapper(Printable, Node):
             lambda wrapper: ((wrapper.value,), None),
         )
         CHILD_TYPES.add(cls)
+        serialization.register(cls, lambda _: None, lambda _, children: cls.around(*children))
 
     @classmethod
     def around(cls, value: Any) -> Self:
