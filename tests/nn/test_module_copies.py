@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import pickle
+from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -58,8 +59,10 @@ def test_what_is_written_past_assignment_is_no_attribute():
     vars(travelled)["cache"] = jnp.ones(1)
     travelled.rate = 0.25
     assert len(jax.tree.leaves(travelled)) == len(jax.tree.leaves(network))
-    del vars(network)["weight"]
-    assert len(jax.tree.leaves(network)) == len(jax.tree.leaves(Network())) - 1
+    for module in (network, travelled, jax.tree.map(lambda leaf: leaf, network)):
+        del vars(module)["weight"]
+        assert len(jax.tree.leaves(module)) == len(jax.tree.leaves(Network())) - 1
+        assert "weight" not in repr(module)
 
 
 def test_a_frozen_dataclass_has_its_fields():
@@ -79,6 +82,52 @@ def test_a_frozen_dataclass_has_its_fields():
     cubic = dataclasses.replace(layer, power=3)
     assert jax.tree.structure(cubic) != jax.tree.structure(layer)
     assert float(jax.jit(lambda layer: layer(2.0))(cubic)) == 24.0
+
+
+class Plain:
+    def __init__(self):
+        self.from_plain = 1
+
+
+class Mixed(Plain, Module, Generic[TypeVar("T")]):
+    """A module with another base, a property with a setter and attributes looked up elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Module(weight=jnp.ones(2), size=3)
+        self.rate = jnp.float32(1)
+
+    @property
+    def rate(self):
+        return self._rate
+
+    @rate.setter
+    def rate(self, value):
+        self._rate = value
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_classes_of_other_makes_are_modules():
+    """Other bases, properties and `__getattr__` change nothing about the tree and its copies."""
+    for journey in COPIES.values():
+        for module in (Mixed(), journey(Mixed()), jax.tree.map(lambda leaf: leaf, Mixed())):
+            leaves = jax.tree_util.tree_leaves_with_path(module)
+            paths = [jax.tree_util.keystr(path) for path, _ in leaves]
+            assert paths == ["._rate", ".inner.weight"]
+            assert (module.size, module.from_plain, float(module.rate)) == (3, 1, 1.0)
+    module.rate = 2.0
+    assert [name for name, _ in module.attributes()] == ["_rate", "from_plain", "inner"]
+    assert len(jax.tree.leaves(module)) == 1
+
+    class Empty(Module):
+        def __init__(self):
+            pass
+
+    for empty in (Empty(), copy.copy(Empty()), jax.tree.map(lambda leaf: leaf, Empty())):
+        assert jax.tree.leaves(empty) == []
+        assert jax.tree.structure(empty) == jax.tree.structure(Empty())
 
 
 FILLS = {
