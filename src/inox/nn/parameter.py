@@ -18,6 +18,11 @@ class Parameter(Wrapper):
     the place of the parameter's value: it still is trained. Delete the attribute first to keep an
     array that is not.
 
+    A parameter belongs to one place of a model. A tree shares nothing: where two layers hold the
+    same parameter, or one layer stands at two places, each place takes its own gradient, and
+    after an update the two differ without a word (:func:`export_state` warns of it). Hold it once
+    and use it from there: call one layer twice, or hand its array to `inox.functional`.
+
     Args:
         value: An array, or something that `jax.numpy.asarray` takes.
 
