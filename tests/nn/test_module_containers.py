@@ -1,5 +1,6 @@
 """What a module may hold, and how it behaves when its attributes change."""
 
+import copy
 import pickle
 
 import jax
@@ -241,3 +242,14 @@ def test_modules_are_not_confused_by_equal_names():
         pass
 
     assert jax.tree.structure(One(a=jnp.ones(1))) != jax.tree.structure(Two(a=jnp.ones(1)))
+
+
+def test_attributes_may_be_called_as_methods_are():
+    """An attribute that hides a method of the base class leaves the tree, its text and modes."""
+    module = Module(attributes=[BatchNorm(4)], children=BatchNorm(4), partition=jnp.ones(1))
+    module.train(False)
+    assert (module.attributes[0].training, module.children.training) == (False, False)
+    assert "partition=float32[1]" in repr(module)
+    _, state = export_state(module)
+    assert set(state) == {".attributes[0].stats", ".children.stats"}
+    assert jax.tree.structure(copy.deepcopy(module)) == jax.tree.structure(module)

@@ -310,3 +310,10 @@ def test_arrays_that_parameters_share_are_no_shared_parameters():
     """The same array given to two layers makes two parameters: no warning."""
     ones = jnp.ones(4)
     export_state([BatchNorm(4, scale=ones), BatchNorm(4, scale=ones), LayerNorm(scale=ones)])
+
+
+def test_keys_are_strings_and_nothing_else():
+    """A key has no attributes of its own: it takes the memory of its text alone."""
+    with pytest.raises(AttributeError):
+        StateKey("a").note = 1
+    assert not hasattr(StateKey("a"), "__dict__")

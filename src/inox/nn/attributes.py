@@ -60,7 +60,7 @@ class AttributeTree(Node):
             name: jax.tree.unflatten(*kind) if isinstance(kind, Container) else kind
             for name, kind in _kinds(self).items()
         }
-        return dict(self.attributes()), kinds
+        return {name: self.__dict__[name] for name in kinds}, kinds
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):  # of a class that writes its own __getstate__
@@ -108,6 +108,13 @@ def _kinds(module: AttributeTree) -> dict[str, Kind | Container]:
         if name in attributes and name not in found:
             found[name] = kind_of(attributes[name])
     return found
+
+
+def children_of(module: AttributeTree) -> list[Any]:
+    """The attributes in which modules may be, in the order of their names."""
+    kinds, attributes = _kinds(module), module.__dict__
+    values = (attributes[name] for name in sorted(kinds) if kinds[name] is not Kind.STATIC)
+    return [value for value in values if not isinstance(value, Parameter)]
 
 
 def _decide(module: AttributeTree, name: str, kind: Kind | Container | None) -> None:

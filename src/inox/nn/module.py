@@ -26,7 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .attributes import AttributeTree
+from .attributes import AttributeTree, children_of
 from .partition import Filter, partition
 from .printing import Printable
 
@@ -60,7 +60,8 @@ class Module(Printable, AttributeTree):
         Returns:
             Pairs of the text `name=` and the value.
         """
-        return [(f"{name}=", value) for name, value in self.attributes()]
+        # By the class: an attribute of a module may be called `attributes`.
+        return [(f"{name}=", value) for name, value in AttributeTree.attributes(self)]
 
     def train(self, mode: bool = True) -> None:
         """Switches the module and all modules in it to training or evaluation, in place.
@@ -149,13 +150,11 @@ def modules(tree: Any) -> Iterator[Module]:
     seen: set[int] = set()
     waiting = [tree]
     while waiting:
-        node = waiting.pop(0)
-        if isinstance(node, Module):
-            if id(node) in seen:
-                continue
+        node = waiting.pop()
+        if not isinstance(node, Module):
+            found = jax.tree.leaves(node, is_leaf=lambda value: isinstance(value, Module))
+            waiting += [value for value in reversed(found) if isinstance(value, Module)]
+        elif id(node) not in seen:
             seen.add(id(node))
             yield node
-            waiting = [value for _, value in node.attributes()] + waiting
-        else:
-            found = jax.tree.leaves(node, is_leaf=lambda v: isinstance(v, Module))
-            waiting = [v for v in found if isinstance(v, Module)] + waiting
+            waiting += reversed(children_of(node))

@@ -45,15 +45,14 @@ class NormalizationLayer(Module):
         self.bias = as_parameter(bias, "bias")
 
     def _converted(self, name: str, value: Any) -> Any:
-        value = super()._converted(name, value)
-        if name not in ("scale", "bias"):
-            return value
-        if isinstance(value, Parameter):  # one of a mask holds a bool, an abstract one a shape
-            held: Any = value.value
-            checked = isinstance(held, (jax.Array, np.ndarray, np.generic))
-        else:
-            checked = not isinstance(value, Node)
-        return as_parameter(value, name) if checked else value
+        converted = super()._converted(name, value)
+        if name not in ("scale", "bias") or isinstance(value, Node):
+            return converted
+        if isinstance(converted, Parameter):  # one of a mask holds a bool, an abstract one a shape
+            held: Any = converted.value
+            if not isinstance(held, (jax.Array, np.ndarray, np.generic)):
+                return converted
+        return as_parameter(converted, name)
 
 
 def static_number(value: Any) -> Any:
