@@ -28,11 +28,17 @@ class Wrapper(Printable, Node):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        key = jax.tree_util.GetAttrKey("value")
+        key, new = jax.tree_util.GetAttrKey("value"), object.__new__
+
+        def unflatten(_: None, children: Any) -> Any:
+            wrapper = new(cls)  # not `around`: this runs for every parameter of every new tree
+            (wrapper.value,) = children
+            return wrapper
+
         jax.tree_util.register_pytree_with_keys(
             cls,
             lambda wrapper: (((key, wrapper.value),), None),
-            lambda _, children: cls.around(*children),
+            unflatten,
             lambda wrapper: ((wrapper.value,), None),
         )
         CHILD_TYPES.add(cls)
