@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from . import serialization
 from .static import Node, Static, comparable, is_array, is_plain
@@ -87,7 +88,12 @@ def _has_no_static_item(value: Any, container: Container) -> bool:
         items = container.treedef.flatten_up_to(value)
     except ValueError:
         return False
-    return set(map(type, items)) <= CHILD_TYPES
+    unknown = set(map(type, items)) - CHILD_TYPES
+    for item in items if unknown else ():
+        # Whether a tracer is an array depends on what it traces, not on its type.
+        if type(item) in unknown and is_array(item) and not isinstance(item, Tracer):
+            CHILD_TYPES.add(type(item))
+    return unknown <= CHILD_TYPES
 
 
 def kind_of(value: Any) -> Kind:
