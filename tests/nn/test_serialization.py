@@ -218,3 +218,33 @@ def test_users_parameters_travel():
     again = stored(lambda module: module, module).call(module)
     assert type(again.scale) is Scale
     assert_same_bits(again, module)
+
+
+RELOADER = """
+import importlib, sys
+import inox.nn, jax, jax.export, jax.numpy as jnp
+
+importlib.reload(inox.nn)
+for prefix in ("inox.nn", "inox"):
+    for name in [name for name in sys.modules if name.startswith(prefix)]:
+        del sys.modules[name]
+    import inox.nn as nn
+layer, state = nn.export_state(nn.BatchNorm(2))
+x = jnp.arange(8.0).reshape(4, 2)
+exported = jax.export.export(jax.jit(lambda *a: a[0](*a[1:])))(layer, x, state)
+y, _ = jax.export.deserialize(exported.serialize()).call(layer, x, state)
+print(abs(y.mean(0)).max() < 1e-6)
+"""
+
+
+def test_the_package_can_be_loaded_again():
+    """A second import and `importlib.reload`, as in notebooks, meet what is registered already."""
+    done = subprocess.run(
+        [sys.executable, "-c", RELOADER],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"

@@ -84,23 +84,22 @@ class AttributeTree(Node):
         return ((name, self.__dict__[name]) for name in sorted(_kinds(self)))
 
 
-_structure_slot: Any = AttributeTree.__dict__["_inox_structure"]
-_kinds_slot: Any = AttributeTree.__dict__["_inox_kinds"]
+KINDS, STRUCTURE = AttributeTree.__slots__[-2:]
 
 
-def _read(slot: Any, module: AttributeTree) -> Any:
+def _read(module: AttributeTree, slot: str) -> Any:
     """What a slot holds, None while it is empty; a `__getattr__` of a subclass isn't asked."""
     try:
-        return slot.__get__(module)
+        return object.__getattribute__(module, slot)
     except AttributeError:
         return None
 
 
 def _kinds(module: AttributeTree) -> dict[str, Kind | Container]:
     """What each attribute is; of what was written past assignment, the fields of a dataclass."""
-    kinds: dict[str, Kind | Container] | None = _read(_kinds_slot, module)
+    kinds: dict[str, Kind | Container] | None = _read(module, KINDS)
     if kinds is None:  # JAX has made the module, or nothing has been assigned
-        structure: Structure | None = _read(_structure_slot, module)
+        structure: Structure | None = _read(module, STRUCTURE)
         kinds = {} if structure is None else structure.kinds()
     attributes = module.__dict__
     found = {name: kind for name, kind in kinds.items() if name in attributes}
@@ -119,21 +118,21 @@ def children_of(module: AttributeTree) -> list[Any]:
 
 def _decide(module: AttributeTree, name: str, kind: Kind | Container | None) -> None:
     """Notes what an attribute is; None for one that is gone."""
-    kinds: dict[str, Kind | Container] | None = _read(_kinds_slot, module)
+    kinds: dict[str, Kind | Container] | None = _read(module, KINDS)
     if kinds is None:
         kinds = _kinds(module)
-        _kinds_slot.__set__(module, kinds)
+        object.__setattr__(module, KINDS, kinds)
     if kind is None:
         kinds.pop(name, None)
     else:
         kinds[name] = kind
-    _structure_slot.__set__(module, None)
+    object.__setattr__(module, STRUCTURE, None)
 
 
 def _structure(module: AttributeTree) -> Structure:
     """The structure of a module as it is now."""
-    structure: Structure | None = _read(_structure_slot, module)
-    attributes, kinds = module.__dict__, _read(_kinds_slot, module)
+    structure: Structure | None = _read(module, STRUCTURE)
+    attributes, kinds = module.__dict__, _read(module, KINDS)
     if structure is not None and structure.fits(attributes, kinds):
         return structure
     kinds = _kinds(module)
@@ -141,15 +140,16 @@ def _structure(module: AttributeTree) -> Structure:
     for name, container in structure.containers.items():
         if kinds[name] != container:  # changed in place: its items are looked at from now on
             kinds[name] = Kind.CONTAINER
-    _kinds_slot.__set__(module, kinds)
-    _structure_slot.__set__(module, structure)
+    object.__setattr__(module, KINDS, kinds)
+    object.__setattr__(module, STRUCTURE, structure)
     return structure
 
 
-def _register(cls: type) -> None:
+def _register(cls: type[AttributeTree]) -> None:
     """Makes a PyTree of a class of modules."""
     new = object.__new__  # these run for every module at every call of a compiled function
-    get_structure, set_structure = _structure_slot.__get__, _structure_slot.__set__
+    slot = getattr(cls, STRUCTURE)
+    get_structure, set_structure = slot.__get__, slot.__set__
 
     def flatten(module: AttributeTree) -> tuple[tuple[Any, ...], Structure]:
         try:
@@ -158,7 +158,7 @@ def _register(cls: type) -> None:
                 structure = _structure(module)
             children = structure.pick(module.__dict__)
         except (AttributeError, KeyError):  # nothing was ever assigned, or deleted past assignment
-            _kinds_slot.__set__(module, _kinds(module))
+            object.__setattr__(module, KINDS, _kinds(module))
             set_structure(module, None)
             structure = _structure(module)
             children = structure.pick(module.__dict__)

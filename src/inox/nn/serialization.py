@@ -38,13 +38,15 @@ class Form(NamedTuple):
 
 
 NEWEST: dict[str, Form] = {}  # by the name of the class
-_definitions: dict[str, int] = {}
+_definitions: dict[str, int] = {}  # the number for the next class of a name
+_MOST_DEFINITIONS = 10_000  # of one class in a process; to stop somewhere
 
 
 def name_of(cls: type) -> str:
     """The name of a class in a stored program: for those of this package the public one."""
-    module = "inox.nn" if f"{cls.__module__}.".startswith("inox.nn.") else cls.__module__
-    return f"{module}.{cls.__qualname__}"
+    package, *rest = cls.__module__.split(".")
+    parts = [package, *(rest[:1] if package == "inox" else rest), cls.__qualname__]
+    return ".".join(parts)
 
 
 def register(
@@ -62,19 +64,28 @@ def register(
     """
     name = name_of(cls)
     NEWEST[name] = Form(cls, encode, build)
-    number = _definitions[name] = _definitions.get(name, 0) + 1
-    jax.export.register_pytree_node_serialization(
-        cls,
-        serialized_name=name if number == 1 else f"{name}#{number}",
-        serialize_auxdata=lambda kept: json.dumps(encode(kept)).encode(),
-        deserialize_auxdata=lambda stored: json.loads(bytes(stored)),
-        from_children=lambda aux_data, children: NEWEST[name].build(aux_data, children),
-    )
+    if "_stored_as" in vars(cls):  # the file that registers it is loaded again
+        return cls
+    for number in range(_definitions.get(name, 1), _MOST_DEFINITIONS):
+        stored_as = name if number == 1 else f"{name}#{number}"
+        try:
+            jax.export.register_pytree_node_serialization(
+                cls,
+                serialized_name=stored_as,
+                serialize_auxdata=lambda kept: json.dumps(encode(kept)).encode(),
+                deserialize_auxdata=lambda stored: json.loads(bytes(stored)),
+                from_children=lambda aux_data, children: NEWEST[name].build(aux_data, children),
+            )
+        except ValueError:  # the name is taken, by a class that was defined before
+            continue
+        cls._stored_as = stored_as
+        _definitions[name] = number + 1
+        break
     return cls
 
 
 def register_namedtuple(cls: Type) -> Type:
-    """Lets programs be stored that have a named tuple of this package among their results.
+    """Lets programs be stored that have named tuples of a class among arguments or results.
 
     Args:
         cls: The class.
@@ -82,9 +93,7 @@ def register_namedtuple(cls: Type) -> Type:
     Returns:
         The class.
     """
-    name = f"inox.nn.{cls.__qualname__}"
-    NEWEST[name] = Form(cls, lambda _: None, lambda _, children: cls(*children))
-    return jax.export.register_namedtuple_serialization(cls, serialized_name=name)
+    return register(cls, lambda _: None, lambda _, children: cls(*children))
 
 
 def plain(value: Any, owner: str) -> Any:
@@ -147,7 +156,7 @@ def static_value(data: Any) -> Any:
         case "numpy":
             return jnp.dtype(content).type
         case "jax":
-            return getattr(jnp, content)
+            return getattr(jnp, jnp.dtype(content).name)
         case _:
             raise ValueError(
                 f"data hold a value of the kind {kind!r}, which this version of inox doesn't "
