@@ -132,6 +132,30 @@ def test_what_can_change_is_the_same_as_itself_alone():
         np.testing.assert_array_equal(run(Module(f=partials[0], x=jnp.ones(1))), [2])
 
 
+SLOPE = 0.2
+
+
+def test_a_lambda_that_reads_a_setting_is_another_one_after_it_changed(monkeypatch):
+    """Two lambdas of one line are two where a global number that they read was changed between."""
+
+    def flat():
+        return Module(f=lambda x: leaky(x, SLOPE), x=jnp.ones(1))
+
+    def nested():
+        return Module(f=lambda x: (lambda x: x * SLOPE)(x), x=jnp.ones(1))
+
+    run = jax.jit(lambda module: module.f(-module.x))
+    for build in (flat, nested):
+        first = build()
+        assert jax.tree.structure(first) == jax.tree.structure(build())
+        np.testing.assert_array_equal(run(first), np.float32([-0.2]))
+        with monkeypatch.context() as changed:
+            changed.setitem(globals(), "SLOPE", 0.5)
+            assert jax.tree.structure(first) != jax.tree.structure(build())
+            np.testing.assert_array_equal(run(build()), np.float32([-0.5]))
+        assert jax.tree.structure(first) == jax.tree.structure(build())
+
+
 def test_a_static_value_that_can_change_stays_the_modules_own():
     """A set is compared by what it holds, and a mapped module keeps its own, not an equal one's."""
     one, other = Module(names={"a"}, x=jnp.ones(1)), Module(names={"a"}, x=jnp.ones(1))

@@ -81,6 +81,12 @@ def _of_method(value: types.MethodType) -> Any:
     return _part(value.__func__), _part(value.__self__)
 
 
+def _names_in(code: types.CodeType) -> set[str]:
+    """The names of global variables (and of attributes) that code reads."""
+    inner = (_names_in(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
 def _of_function(value: types.FunctionType) -> Any:
     # Variables that a function closes over can be given another value later, and what is set on
     # it (`functools.wraps` does) may be looked up by anybody: then it is the same as itself alone.
@@ -88,7 +94,11 @@ def _of_function(value: types.FunctionType) -> Any:
         return _Itself(value)
     keywords = value.__kwdefaults__ or {}
     defaults = [*(value.__defaults__ or ()), *(keywords[name] for name in sorted(keywords))]
-    return value.__code__, id(value.__globals__), tuple(map(_part, defaults))
+    # A number at the top of a notebook that is changed between two models makes two functions.
+    read = _names_in(value.__code__) & value.__globals__.keys()
+    variables = ((name, value.__globals__[name]) for name in sorted(read))
+    settings = tuple((name, comparable(v)) for name, v in variables if is_plain(v))
+    return value.__code__, id(value.__globals__), tuple(map(_part, defaults)), settings
 
 
 def _of_operator(value: Any) -> Any:
