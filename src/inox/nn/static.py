@@ -7,8 +7,8 @@ are built alike must have equal ones. What equality means for a static value is 
 
 - Values of different types are different: 2, 2.0 and True. NaN is NaN, and 0.0 is not -0.0.
 - Two `functools.partial` are the same where function and arguments are, two bound methods where
-  function and object are, and two functions (a lambda in a constructor) that have the same code
-  and close over nothing.
+  function and object are, and two functions (a lambda in a constructor) that have the same code,
+  close over nothing and read the same numbers and strings at the top of their file.
 - What can change inside of these (a list, a dict, an array) is the same as itself alone.
 - Anything else is compared by its own `==`.
 """
