@@ -39,6 +39,7 @@ FUNCTIONS = {
     "train": "(tree, mode=True)",
     "freeze": "(tree)",
     "is_norm_parameter": "(tree)",
+    "is_parameter": "(tree)",
 }
 
 METHODS = {"train": "(self, mode=True)", "partition": "(self, *filters)"}

@@ -1,5 +1,6 @@
 """What a module may hold, and how it behaves when its attributes change."""
 
+import copy
 import pickle
 
 import jax
@@ -241,3 +242,56 @@ def test_modules_are_not_confused_by_equal_names():
         pass
 
     assert jax.tree.structure(One(a=jnp.ones(1))) != jax.tree.structure(Two(a=jnp.ones(1)))
+
+
+def test_attributes_may_be_called_as_methods_are():
+    """An attribute that hides a method of the base class leaves the tree, its text and modes."""
+    module = Module(attributes=[BatchNorm(4)], children=BatchNorm(4), partition=jnp.ones(1))
+    module.train(False)
+    assert (module.attributes[0].training, module.children.training) == (False, False)
+    assert "partition=float32[1]" in repr(module)
+    _, state = export_state(module)
+    assert set(state) == {".attributes[0].stats", ".children.stats"}
+    assert jax.tree.structure(copy.deepcopy(module)) == jax.tree.structure(module)
+
+
+def test_order_of_assignment_does_not_matter():
+    """Attributes set in another order, or one after the others, give the same structure."""
+    first = Module(a=jnp.ones(1), b=2, c=[jnp.ones(2), "x"])
+    last = Module(c=[jnp.ones(2), "x"])
+    last.b = 3
+    jax.tree.flatten(last)
+    last.a = jnp.ones(1)
+    last.b = 2
+    assert jax.tree.structure(first) == jax.tree.structure(last)
+    assert [leaf.shape for leaf in jax.tree.leaves(last)] == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("travelled", [False, True])
+def test_containers_changed_in_place_are_seen(travelled):
+    """Dicts, nested lists and lists of arrays may change at any depth between two flattenings."""
+    module = Module(
+        table={"a": jnp.ones(1), "deep": [jnp.ones(2), {"b": LayerNorm(scale=jnp.ones(3))}]},
+        arrays=[jnp.ones(4), jnp.ones(5)],
+        pair=([jnp.ones(6)], "static"),
+    )
+    if travelled:
+        module = jax.tree.map(lambda leaf: leaf, module)
+
+    def sizes():
+        return sorted(leaf.size for leaf in jax.tree.leaves(module))
+
+    assert sizes() == [1, 2, 3, 4, 5, 6]
+    module.table["c"] = jnp.ones(10)
+    module.table["deep"][1]["d"] = LayerNorm(scale=jnp.ones(20))
+    module.arrays.append(jnp.ones(30))
+    module.pair[0].append("more")
+    assert sizes() == [1, 2, 3, 4, 5, 6, 10, 20, 30]
+    del module.table["a"], module.arrays[0]
+    module.table["deep"][0] = LayerNorm(scale=jnp.ones(40), bias=jnp.ones(50))
+    module.pair[0][0] = np.ones(60)
+    assert sizes() == [3, 5, 10, 20, 30, 40, 50, 60]
+    again = jax.jit(lambda module: jax.tree.map(lambda leaf: leaf, module))(module)
+    assert again.pair[1] == "static"
+    assert again.pair[0][1] == "more"
+    assert jax.tree.structure(again) == jax.tree.structure(module)

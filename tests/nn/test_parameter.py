@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from layer_cases import assert_same_bits
 
-from inox.nn import LayerNorm, Parameter
+from inox.nn import LayerNorm, Module, Parameter
 
 
 def test_value_and_call_give_the_array():
@@ -82,3 +82,69 @@ def test_layers_keep_the_parameters_dtype(dtype):
     y = layer(x)
     assert y.dtype == jnp.float32
     np.testing.assert_allclose(y, 2 * LayerNorm()(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_array_assigned_to_a_layers_scale_becomes_a_parameter(make):
+    """`layer.scale = array` trains as the constructor's does, also where there was none before."""
+    for layer in (LayerNorm(scale=jnp.ones(4)), LayerNorm()):
+        layer.scale = make(np.full(4, 3.0, np.float32))
+        layer.bias = make(np.full(4, 1.0, np.float32))
+        assert type(layer.scale) is type(layer.bias) is Parameter
+        built = LayerNorm(scale=jnp.ones(4), bias=jnp.ones(4))
+        assert jax.tree.structure(layer) == jax.tree.structure(built)
+        assert set(layer.partition(Parameter)[1]) == {".scale.value", ".bias.value"}
+        x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+        np.testing.assert_allclose(layer(x), 3 * LayerNorm()(x) + 1, rtol=1e-6, atol=1e-6)
+        layer.bias = None
+        assert jax.tree.structure(layer) == jax.tree.structure(LayerNorm(scale=jnp.ones(4)))
+
+
+def test_scale_of_a_wrong_kind_is_refused_when_assigned():
+    """The error names the argument; the layer stays as it was."""
+    layer = LayerNorm(scale=jnp.ones(4))
+    for wrong in (jnp.ones(4, complex), "ones"):
+        with pytest.raises((TypeError, ValueError), match="scale"):
+            layer.scale = wrong
+        np.testing.assert_array_equal(layer.scale(), np.ones(4))
+
+
+def test_array_assigned_in_a_parameters_place_is_trained_still():
+    """Any module's parameter stays one: arrays and numbers are taken for its new value."""
+
+    class Weight(Parameter):
+        """A parameter of the user's own type."""
+
+    module = Module(weight=Weight(jnp.ones(2)))
+    before = jax.tree.structure(module)
+    for value in (jnp.zeros(2), np.zeros(2, np.float32), 3, 0.5, np.float32(1)):
+        module.weight = value
+        assert type(module.weight) is Weight
+        assert isinstance(module.weight(), jax.Array)
+        np.testing.assert_array_equal(module.weight(), value)
+        assert jax.tree.structure(module) == before
+    module.weight = Module(low=Parameter(1.0))  # anything else takes its place as it is
+    assert set(module.partition()[1]) == {".weight.low.value"}
+    module.weight = Parameter(2.0)
+    del module.weight
+    module.weight = jnp.ones(3)
+    assert module.partition(Parameter)[1] == {}
+
+
+def test_assigning_inside_jit_a_mask_and_an_abstract_tree():
+    """Tracers, the bools of a mask and placeholders keep the structure, and stay what they are."""
+    layer = LayerNorm(scale=jnp.ones(4))
+
+    @jax.jit
+    def doubled(layer):
+        layer.scale = 2 * layer.scale()
+        return layer
+
+    np.testing.assert_array_equal(doubled(layer).scale(), np.full(4, 2))
+    mask = jax.tree.map(lambda _: True, Module(weight=Parameter(1.0)))
+    mask.weight = False
+    assert mask.weight.value is False
+    abstract = jax.eval_shape(lambda: LayerNorm(scale=jnp.ones(4)))
+    abstract.scale = jax.ShapeDtypeStruct((8,), "float32")
+    assert jax.tree.structure(abstract) == jax.tree.structure(layer)
+    assert abstract.scale.value.shape == (8,)

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_cases import assert_close, assert_same_bits, example
+from layer_cases import assert_close, assert_same_bits, example, standardize64
 
 from inox.nn import (
     BatchNorm,
     LayerNorm,
     Module,
+    Parameter,
+    RMSNorm,
     StateEntry,
     StateKey,
     Statistics,
@@ -281,3 +283,37 @@ def test_statistics_stay_float32_under_half_inputs(dtype):
     exact = np.asarray(x.astype(jnp.float32), np.float64)
     assert_close(state[layer.stats].mean, exact.mean((0, 1, 2)) / 10)
     assert_close(state[layer.stats].var, 0.9 + exact.var((0, 1, 2)) / 10)
+
+
+def test_shared_parameters_are_warned_of():
+    """A parameter at two places drifts apart in training: the warning names both, and the cure."""
+    scale = Parameter(jnp.ones(4))
+    tied = Module(first=LayerNorm(scale=scale), second=[RMSNorm(scale=scale)])
+    norm = BatchNorm(4, scale=jnp.ones(4))
+    for tree, places in (
+        (tied, (".first.scale", ".second[0].scale")),
+        ({"a": norm, "b": norm}, ("['a'].scale", "['b'].scale")),
+    ):
+        with pytest.warns(UserWarning, match="Keep it at one place") as caught:
+            export_state(tree)
+        assert len(caught) == 1
+        assert all(repr(place) in str(caught[0].message) for place in places)
+        assert caught[0].filename == __file__
+    slopes = jax.grad(lambda model: jnp.sum(model.first(example())[..., 0]))(tied)
+    updated = jax.tree.map(lambda leaf, slope: leaf - slope, tied, slopes)
+    expected = 1 - standardize64(example(), -1, 1e-5)[..., 0].sum()
+    assert_close(updated.first.scale()[0], expected, 64, floor=1.0)
+    assert_same_bits(updated.second[0].scale(), scale())
+
+
+def test_arrays_that_parameters_share_are_no_shared_parameters():
+    """The same array given to two layers makes two parameters: no warning."""
+    ones = jnp.ones(4)
+    export_state([BatchNorm(4, scale=ones), BatchNorm(4, scale=ones), LayerNorm(scale=ones)])
+
+
+def test_keys_are_strings_and_nothing_else():
+    """A key has no attributes of its own: it takes the memory of its text alone."""
+    with pytest.raises(AttributeError):
+        StateKey("a").note = 1
+    assert not hasattr(StateKey("a"), "__dict__")

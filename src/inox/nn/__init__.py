@@ -14,8 +14,9 @@
 >>> y, state = step(network, jax.numpy.ones((4, 3)), state)
 """
 
+from ..functional.moments import Moments
 from . import normalization
-from .module import Module, ModuleDefinition, modules
+from .module import Module, modules
 from .normalization import (
     BatchNorm,
     BatchRenorm,
@@ -28,8 +29,13 @@ from .normalization import (
     Statistics,
 )
 from .parameter import Parameter
-from .selection import freeze, is_norm_parameter, train
+from .partition import ModuleDefinition
+from .selection import freeze, is_norm_parameter, is_parameter, train
+from .serialization import register_namedtuple
 from .state import StateEntry, StateKey, export_state, join_states, update_state
+
+for _cls in (Moments, PooledMoments, Statistics):
+    register_namedtuple(_cls)
 
 __all__ = [
     "BatchNorm",
@@ -49,6 +55,7 @@ __all__ = [
     "export_state",
     "freeze",
     "is_norm_parameter",
+    "is_parameter",
     "join_states",
     "modules",
     "normalization",

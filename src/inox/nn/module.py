@@ -1,9 +1,9 @@
 """Modules are PyTrees: arrays are leaves, everything else is static configuration.
 
-A module keeps its attributes as it was given them. When JAX takes it apart, the leaves of each
-attribute that are not arrays (a number, a string, a function) become part of the structure
-(:mod:`.static`). So plain `jax.jit` works: what may change inside a compiled function is a leaf,
-what may not is compared when JAX looks up its cache.
+A module keeps its attributes as it was given them. Which of them are children of the tree and
+which are static is decided when they are set (:mod:`.attributes`). So plain `jax.jit` works: what
+may change inside a compiled function is a leaf, what may not is compared when JAX looks up its
+cache (:mod:`.static` tells how).
 
 >>> import jax
 >>> from inox.nn import Parameter
@@ -20,24 +20,27 @@ Linear(activation=<relu>, weight=Parameter(float32[3, 5]))
 >>> y = jax.jit(lambda linear, x: linear(x))(linear, jax.numpy.ones(3))
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
+from .attributes import AttributeTree, children_of
+from .partition import Filter, partition
 from .printing import Printable
-from .static import Layout, Node, put_together, take_apart
-
-Filter = type | tuple[type, ...] | Callable[[Any], bool]
 
 
-class Module(Printable, Node):
+class Module(Printable, AttributeTree):
     """Base class of layers and networks: assign attributes in `__init__`.
 
     Arrays, parameters, state entries and other modules among the attributes, also inside lists,
     tuples, dicts and other PyTrees, are the children of the tree; everything else is static
-    configuration. Under `jax.jit`, static configuration must be hashable.
+    configuration. JAX compares it to tell whether a function is compiled already, and before it
+    maps over two modules: values of the same type that are equal are the same, and so are two
+    `functools.partial` of equal parts and two lambdas of one line that close over nothing.
+    Attributes are what has been assigned, `self.name = value`: what a `functools.cached_property`
+    keeps is none.
 
     Args:
         kwargs: Attributes to set, for a module without a class of its own.
@@ -51,35 +54,9 @@ class Module(Printable, Node):
         [(4,)]
     """
 
-    _layouts: dict[str, Layout]
-
     def __init__(self, **kwargs: Any) -> None:
         for name, value in kwargs.items():
             setattr(self, name, value)
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        _register(cls)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-        self.__dict__.get("_layouts", {}).pop(name, None)
-
-    def __delattr__(self, name: str) -> None:
-        object.__delattr__(self, name)
-        self.__dict__.get("_layouts", {}).pop(name, None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The layouts hold structures of JAX, which cannot be pickled; they are found again.
-        return dict(self.attributes())
-
-    def attributes(self) -> Iterator[tuple[str, Any]]:
-        """Goes through the attributes in the order of their names.
-
-        Returns:
-            An iterator over names and values.
-        """
-        return ((name, self.__dict__[name]) for name in sorted(self.__dict__) if name != "_layouts")
 
     def printed_children(self) -> list[tuple[str, Any]]:
         """The attributes, as `name=value`.
@@ -87,7 +64,8 @@ class Module(Printable, Node):
         Returns:
             Pairs of the text `name=` and the value.
         """
-        return [(f"{name}=", value) for name, value in self.attributes()]
+        # By the class: an attribute of a module may be called `attributes`.
+        return [(f"{name}=", value) for name, value in AttributeTree.attributes(self)]
 
     def train(self, mode: bool = True) -> None:
         """Switches the module and all modules in it to training or evaluation, in place.
@@ -95,8 +73,20 @@ class Module(Printable, Node):
         It reaches modules inside lists, dicts and any other PyTree. Batch norms that
         :func:`freeze` has frozen stay in evaluation mode.
 
+        The mode is part of the tree's structure, so a module that is an argument of a compiled
+        function is compiled once for each mode. Two things don't follow it, and want the mode
+        given at the call, `layer(x, state, training=False)`, in place of a switch:
+
+        - What has closed over the module: `step = jax.jit(layer)` keeps the mode of its first
+          call. Hand the module over, `jax.jit(lambda layer, x, state: layer(x, state))`.
+        - Another tree with the structure that this one had (an average of the weights, the state
+          of an optimiser): JAX refuses to map over the two. Switch it too, with :func:`train`.
+
         Args:
             mode: True for training, False for evaluation.
+
+        Raises:
+            TypeError: If `mode` isn't a bool.
 
         Example:
             >>> network = Module(layers=[Module(training=True), Module()])
@@ -104,6 +94,7 @@ class Module(Printable, Node):
             >>> network
             Module(layers=[Module(training=False), Module()])
         """
+        mode = checked_mode(mode)
         for module in modules(self):
             module._set_mode(mode)
 
@@ -127,84 +118,24 @@ class Module(Printable, Node):
 
         Example:
             >>> from inox.nn import Parameter
-        >>> module = Module(layers=[Module(scale=Parameter(jax.numpy.ones(4)))])
+            >>> module = Module(layers=[Module(scale=Parameter(jax.numpy.ones(4)))])
             >>> static, parameters, rest = module.partition(Parameter)
             >>> list(parameters), rest
             (['.layers[0].scale.value'], {})
             >>> static(parameters, rest)
             Module(layers=[Module(scale=Parameter(float32[4]))])
         """
-        tests = [_as_test(f) for f in filters]
-        arrays: list[dict[str, Any]] = [{} for _ in range(len(tests) + 1)]
-        nodes = jax.tree_util.tree_flatten_with_path(
-            self, is_leaf=lambda node: any(test(node) for test in tests)
-        )[0]
-        for path, node in nodes:
-            matches = (index for index, test in enumerate(tests) if test(node))
-            part = arrays[next(matches, len(tests))]
-            for rest, leaf in jax.tree_util.tree_flatten_with_path(node)[0]:
-                part[jax.tree_util.keystr((*path, *rest))] = leaf
-        leaves, treedef = jax.tree_util.tree_flatten_with_path(self)
-        paths = tuple(jax.tree_util.keystr(path) for path, _ in leaves)
-        return ModuleDefinition(treedef, paths), *arrays
+        return partition(self, filters)
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True, repr=False)
-class ModuleDefinition:
-    """A module without its arrays, as :meth:`Module.partition` gives it.
-
-    Args:
-        treedef: The structure.
-        paths: The path of each array.
-
-    Example:
-        >>> static, arrays = Module(a=jax.numpy.ones(2)).partition()
-        >>> static(arrays)
-        Module(a=float32[2])
-    """
-
-    treedef: Any
-    paths: tuple[str, ...]
-
-    def __call__(self, *arrays: dict[str, Any]) -> Any:
-        """Puts the module together.
-
-        Args:
-            arrays: Dicts from path to array that together hold every array once.
-
-        Returns:
-            A new module.
-
-        Raises:
-            ValueError: If a path is missing, unknown or given twice.
-        """
-        given: dict[str, Any] = {}
-        for part in arrays:
-            if twice := sorted(given.keys() & part.keys()):
-                raise ValueError(f"arrays hold {twice[0]!r} twice; give each path in one dict.")
-            given |= part
-        if missing := [path for path in self.paths if path not in given]:
-            raise ValueError(
-                f"arrays lack {missing[0]!r} ({len(missing)} of {len(self.paths)} missing). Give "
-                "all the dicts that partition returned."
-            )
-        if unknown := sorted(given.keys() - set(self.paths)):
-            raise ValueError(
-                f"arrays hold {unknown[0]!r}, which this module lacks. Its paths are "
-                f"{list(self.paths)}."
-            )
-        return jax.tree.unflatten(self.treedef, [given[path] for path in self.paths])
-
-    def __repr__(self) -> str:
-        return f"ModuleDefinition({jax.tree.unflatten(self.treedef, self.paths)!r})"
-
-
-def _as_test(condition: Filter) -> Callable[[Any], bool]:
-    if isinstance(condition, (type, tuple)):
-        kinds = condition
-        return lambda node: isinstance(node, kinds)
-    return condition
+def checked_mode(mode: Any) -> bool:
+    """`mode` as a bool; an error where it is another thing."""
+    if not isinstance(mode, (bool, np.bool_)):
+        raise TypeError(
+            f"mode must be True for training or False for evaluation; found {mode!r}. For "
+            "evaluation write train(False); pass bool(mode) to switch by a number."
+        )
+    return bool(mode)
 
 
 def modules(tree: Any) -> Iterator[Module]:
@@ -223,41 +154,11 @@ def modules(tree: Any) -> Iterator[Module]:
     seen: set[int] = set()
     waiting = [tree]
     while waiting:
-        node = waiting.pop(0)
-        if isinstance(node, Module):
-            if id(node) in seen:
-                continue
+        node = waiting.pop()
+        if not isinstance(node, Module):
+            found = jax.tree.leaves(node, is_leaf=lambda value: isinstance(value, Module))
+            waiting += [value for value in reversed(found) if isinstance(value, Module)]
+        elif id(node) not in seen:
             seen.add(id(node))
             yield node
-            waiting = [value for _, value in node.attributes()] + waiting
-        else:
-            found = jax.tree.leaves(node, is_leaf=lambda v: isinstance(v, Module))
-            waiting = [v for v in found if isinstance(v, Module)] + waiting
-
-
-def _register(cls: type) -> None:
-    def flatten_with_keys(module: Module) -> tuple[list[tuple[Any, Any]], Any]:
-        children, structure = flatten(module)
-        keys = [jax.tree_util.GetAttrKey(name) for name, _ in structure]
-        return list(zip(keys, children, strict=True)), structure
-
-    def flatten(module: Module) -> tuple[list[Any], tuple[tuple[str, Layout], ...]]:
-        layouts = module.__dict__.get("_layouts", {})
-        names, children = [], []
-        for name, value in module.attributes():
-            layout, child = take_apart(value, layouts.get(name))
-            names.append((name, layout))
-            children.append(child)
-        return children, tuple(names)
-
-    def unflatten(structure: tuple[tuple[str, Layout], ...], children: Any) -> Module:
-        module = object.__new__(cls)
-        for (name, _), child in zip(structure, children, strict=True):
-            object.__setattr__(module, name, put_together(child))
-        object.__setattr__(module, "_layouts", dict(structure))
-        return module
-
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-
-
-_register(Module)
+            waiting += reversed(children_of(node))

@@ -9,6 +9,8 @@ WIDTH = 88
 class Printable(abc.ABC):
     """An object whose text shows its children."""
 
+    __slots__ = ()
+
     @abc.abstractmethod
     def printed_children(self) -> list[tuple[str, Any]]:
         """The children, each with the text that stands in front of it."""

@@ -22,12 +22,15 @@ again, in another process, are the same, and a checkpoint of the state is a chec
 of strings.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from .static import Node
+from . import serialization
+from .parameter import Parameter
+from .static import Node, register_static
 from .wrapper import Wrapper
 
 State = dict[str, Any]
@@ -45,7 +48,7 @@ class StateEntry(Wrapper):
     """
 
 
-@jax.tree_util.register_static
+@register_static
 class StateKey(str, Node):
     """The key of an entry in the state: a string, the path at which the entry stood.
 
@@ -64,8 +67,32 @@ class StateKey(str, Node):
         return f"StateKey({str.__repr__(self)})"
 
 
+serialization.register(StateKey, str, lambda text, _: StateKey(text))
+
+
 def _is_entry(node: Any) -> bool:
     return isinstance(node, StateEntry)
+
+
+def _warn_of_sharing(tree: Any) -> None:
+    """Warns of a parameter that stands at two places, and is two after the first update."""
+    places: dict[int, str] = {}
+    for path, node in jax.tree_util.tree_leaves_with_path(
+        tree, is_leaf=lambda node: isinstance(node, Parameter)
+    ):
+        if not isinstance(node, Parameter):
+            continue
+        place = jax.tree_util.keystr(path)
+        if id(node) in places:
+            warnings.warn(
+                f"one Parameter stands at {places[id(node)]!r} and {place!r}. A tree shares "
+                "nothing: each place takes its own gradient, and after an update the two differ. "
+                "Keep it at one place and use it from there (call one layer twice, or hand the "
+                "array to inox.functional).",
+                stacklevel=3,
+            )
+            return
+        places[id(node)] = place
 
 
 def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
@@ -74,6 +101,8 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
     The tree is not changed: a copy is returned in which each entry is replaced by its key. An
     entry that stands in the tree twice, as one object, stays one entry. The arrays are shared with
     the tree that was given: build the model again if you donate the state to a compiled function.
+
+    A :class:`Parameter` that stands in the tree twice does not stay one: it warns of that.
 
     Args:
         tree: Any PyTree that holds layers: a module, an Equinox module, a list, a dict.
@@ -92,6 +121,7 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
         >>> list(state)
         [StateKey('[0].stats'), StateKey('[1].stats')]
     """
+    _warn_of_sharing(tree)
     taken = {
         node
         for node in jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, StateKey))

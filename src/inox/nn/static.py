@@ -1,93 +1,177 @@
-"""Which leaves of a module are arrays, and which are static configuration.
+"""Static values: what stands in a tree and is no array, and when two of them are the same.
 
-When JAX takes a module apart, the leaves of each attribute that are not arrays are wrapped in
-:class:`Static`, which JAX sees as part of the structure; put together again, they are unwrapped.
+A number, a string or a function in a module is part of the structure of its tree. JAX compares
+structures before it runs a compiled program and before it maps over two trees, so networks that
+are built alike must have equal ones. What equality means for a static value is said here once
+(:func:`comparable`):
 
-Which leaves are static is decided by looking at them once, for a module that its constructor
-built, and remembered by every module that JAX made from it (:class:`Layout`): a tree of booleans
-or of None with the structure of a module has that very structure, whatever stands in its leaves.
+- Values of different types are different: 2, 2.0 and True. NaN is NaN, and 0.0 is not -0.0.
+- Two `functools.partial` are the same where function and arguments are, two bound methods where
+  function and object are, and two functions (a lambda in a constructor) that have the same code,
+  close over nothing and read the same numbers and strings at the top of their file.
+- What can change inside of these (a list, a dict, an array) is the same as itself alone.
+- Anything else is compared by its own `==`.
 """
 
-import dataclasses
-from typing import Any
+import functools
+import operator
+import types
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Static:
-    """A value that is part of a tree's structure: 2, 2.0 and True make different ones."""
-
-    value: Any
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Static) or type(self.value) is not type(other.value):
-            return False
-        return self.value is other.value or bool(self.value == other.value)
-
-    def __hash__(self) -> int:
-        return hash((type(self.value), self.value))
-
-
-jax.tree_util.register_static(Static)
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The structure of an attribute, and which of its leaves are static."""
-
-    treedef: Any
-    static: tuple[bool, ...]
+from . import serialization
 
 
 class Node:
-    """Base of the classes that a layout does not look into: modules, parameters, entries, keys."""
+    """Base of the classes that are looked at whole: modules, parameters, entries and keys."""
+
+    __slots__ = ()
 
 
-def _is_leaf(value: Any) -> bool:
-    # None counts as a leaf, and so as static: JAX sees an empty tree in it, which a function
-    # mapped with `is_leaf=lambda v: v is None` (checkpoint libraries do) would fill.
-    return value is None or isinstance(value, Node)
-
-
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Whether a value is a leaf of a module: an array, or what stands for one."""
     return isinstance(value, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
-def _inspect(value: Any) -> tuple[Layout, list[Any]]:
-    leaves, treedef = jax.tree.flatten(value, is_leaf=_is_leaf)
-    return Layout(treedef, tuple(not (isinstance(v, Node) or _is_array(v)) for v in leaves)), leaves
+def is_plain(value: Any) -> bool:
+    """Whether a value is None, a number, a string, or a tuple of those."""
+    if type(value) is tuple:
+        return all(map(is_plain, value))  # pyright: ignore[reportUnknownArgumentType]
+    return type(value) in (types.NoneType, bool, int, float, complex, str, bytes)
 
 
-def _is_static(value: Any) -> bool:
-    return all(_inspect(value)[0].static)
+class _Itself:
+    """Stands for something that is the same as itself alone."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
-def take_apart(value: Any, layout: Layout | None) -> tuple[Layout, Any]:
-    """The layout of an attribute, and the attribute with its static leaves wrapped."""
-    leaves: list[Any] = []
-    if layout is not None:
-        try:
-            leaves = layout.treedef.flatten_up_to(value)
-        except ValueError:  # a container has been changed since
-            layout = None
-        else:
-            # something with arrays has been put in the place of a static leaf
-            if any(s and not _is_static(v) for s, v in zip(layout.static, leaves, strict=True)):
-                layout = None
-    if layout is None:
-        layout, leaves = _inspect(value)
-    wrapped = [Static(v) if s else v for s, v in zip(layout.static, leaves, strict=True)]
-    return layout, jax.tree.unflatten(layout.treedef, wrapped)
+def _part(value: Any) -> Any:
+    """What stands for a part of a static value: for one that can change, the object itself."""
+    found = comparable(value)
+    try:
+        hash(found)
+    except TypeError:
+        return _Itself(value)
+    return found
 
 
-def put_together(child: Any) -> Any:
-    """An attribute as it was, from one whose static leaves are wrapped."""
+def _of_tuple(value: Any) -> Any:
+    return tuple(map(comparable, value))
 
-    def stop(value: Any) -> bool:
-        return isinstance(value, (Static, Node))
 
-    return jax.tree.map(
-        lambda value: value.value if isinstance(value, Static) else value, child, is_leaf=stop
+def _of_partial(value: functools.partial[Any]) -> Any:
+    keywords = tuple((name, _part(value.keywords[name])) for name in sorted(value.keywords))
+    return _part(value.func), tuple(map(_part, value.args)), keywords
+
+
+def _of_method(value: types.MethodType) -> Any:
+    return _part(value.__func__), _part(value.__self__)
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    """The names of global variables (and of attributes) that code reads."""
+    inner = (_names_in(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _of_function(value: types.FunctionType) -> Any:
+    # Variables that a function closes over can be given another value later, and what is set on
+    # it (`functools.wraps` does) may be looked up by anybody: then it is the same as itself alone.
+    if value.__closure__ or value.__dict__:
+        return _Itself(value)
+    keywords = value.__kwdefaults__ or {}
+    defaults = [*(value.__defaults__ or ()), *(keywords[name] for name in sorted(keywords))]
+    # A number at the top of a notebook that is changed between two models makes two functions.
+    read = _names_in(value.__code__) & value.__globals__.keys()
+    variables = ((name, value.__globals__[name]) for name in sorted(read))
+    settings = tuple((name, comparable(v)) for name, v in variables if is_plain(v))
+    return value.__code__, id(value.__globals__), tuple(map(_part, defaults)), settings
+
+
+def _of_operator(value: Any) -> Any:
+    return _part(value.__reduce__())
+
+
+_COMPARABLE: dict[type, Callable[[Any], Any]] = {
+    float: repr,
+    complex: repr,
+    tuple: _of_tuple,
+    functools.partial: _of_partial,
+    types.MethodType: _of_method,
+    types.FunctionType: _of_function,
+    operator.attrgetter: _of_operator,
+    operator.itemgetter: _of_operator,
+    operator.methodcaller: _of_operator,
+}
+
+
+def comparable(value: Any) -> Any:
+    """Something that is equal for two static values exactly where they are the same.
+
+    Args:
+        value: A static value.
+
+    Returns:
+        A value with `==`, and with a hash unless `value` can change.
+    """
+    kind = type(value)
+    convert = _COMPARABLE.get(kind)
+    return kind, (value if convert is None else convert(value))
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def register_static(cls: Kind) -> Kind:
+    """Makes a node without children of a class, as `jax.tree_util.register_static`, in one call."""
+    jax.tree_util.register_pytree_with_keys(
+        cls, lambda value: ((), value), lambda value, _: value, lambda value: ((), value)
     )
+    return cls
+
+
+@register_static
+class Static:
+    """A static value among the items of a container, a list for example.
+
+    Args:
+        value: The value.
+        owner: The name of the attribute that holds the container.
+    """
+
+    __slots__ = ("owner", "value")
+
+    def __init__(self, value: Any, owner: str = "") -> None:
+        self.value = value
+        self.owner = owner
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Static):
+            return False
+        return self.value is other.value or comparable(self.value) == comparable(other.value)
+
+    def __hash__(self) -> int:
+        return hash(comparable(self.value))
+
+    def __repr__(self) -> str:
+        return f"Static({self.value!r})"
+
+
+serialization.register(
+    Static,
+    lambda static: [static.owner, serialization.plain(static.value, f"an item of {static.owner}")],
+    lambda data, _: Static(serialization.static_value(data[1]), data[0]),
+)

@@ -4,8 +4,10 @@ from typing import Any, Self
 
 import jax
 
+from . import serialization
 from .printing import Printable
 from .static import Node
+from .structure import CHILD_TYPES
 
 
 class Wrapper(Printable, Node):
@@ -26,16 +28,25 @@ class Wrapper(Printable, Node):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        key, new = jax.tree_util.GetAttrKey("value"), object.__new__
+
+        def unflatten(_: None, children: Any) -> Any:
+            wrapper = new(cls)  # not `around`: this runs for every parameter of every new tree
+            (wrapper.value,) = children
+            return wrapper
+
         jax.tree_util.register_pytree_with_keys(
             cls,
-            lambda marker: (((jax.tree_util.GetAttrKey("value"), marker.value),), None),
-            lambda _, children: cls._wrap(*children),
-            lambda marker: ((marker.value,), None),
+            lambda wrapper: (((key, wrapper.value),), None),
+            unflatten,
+            lambda wrapper: ((wrapper.value,), None),
         )
+        CHILD_TYPES.add(cls)
+        serialization.register(cls, lambda _: None, lambda _, children: cls.around(*children))
 
     @classmethod
-    def _wrap(cls, value: Any) -> Self:
-        """A marker around anything (a leaf may be None, a bool, a PartitionSpec): no conversion."""
-        marker = object.__new__(cls)
-        marker.value = value
-        return marker
+    def around(cls, value: Any) -> Self:
+        """A wrapper of anything, without conversion: None, a bool, a placeholder, as in a mask."""
+        wrapper = object.__new__(cls)
+        wrapper.value = value
+        return wrapper

@@ -11,6 +11,7 @@ from ...functional.arguments import ArrayLike, check_epsilon, scale_or_bias, sta
 from ...kernels.backends import check_name
 from ..module import Module
 from ..parameter import Parameter
+from ..static import Node
 
 Array = jax.Array
 Axis = int | tuple[int, ...]
@@ -59,6 +60,16 @@ class NormalizationLayer(Module):
             "epsilon": constant(self.epsilon),
             "implementation": self.implementation,
         }
+
+    def _converted(self, name: str, value: Any) -> Any:
+        converted = super()._converted(name, value)
+        if name not in ("scale", "bias") or isinstance(value, Node):
+            return converted
+        if isinstance(converted, Parameter):  # one of a mask holds a bool, an abstract one a shape
+            held: Any = converted.value
+            if not isinstance(held, (jax.Array, np.ndarray, np.generic)):
+                return converted
+        return as_parameter(converted, name)
 
 
 def static_number(value: Any) -> Any:
