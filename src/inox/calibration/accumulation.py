@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..nn import BatchNorm
+from ..nn.normalization.containers import like, read
 from ..nn.normalization.pooled_moments import PooledMoments, pool_in, pooling_key
 from ..nn.state import State
-from .layers import batch_norms, check_exported, copy
+from .checks import check_exported, check_state
+from .entries import in_containers_of
+from .layers import batch_norms, empty_pool, own_arrays, sharing_copy
 
 Tree = TypeVar("Tree")
+POOLING = "pooling, pooled = accumulate(model, state)"
+COMMIT = "commit(model, state, pooled), with the states from before and after the microbatches"
 
 
 def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
@@ -34,13 +39,17 @@ def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
     batch: it can be the carry of `jax.lax.scan`. A layer that is called several times in one pass
     pools all its calls.
 
+    The arrays of the state that is returned are its own, so it can be donated to the compiled
+    function that takes it from microbatch to microbatch. The copy of the model shares its arrays
+    with the model: the microbatches don't change them.
+
     Args:
         model: Any PyTree that holds layers, exported with :func:`.export_state`.
         state: Its state. It is not changed; pooled moments that it holds are started again.
 
     Returns:
         A copy of the model, whose mode can be set apart from the original's, and the state to be
-        passed through the microbatches.
+        passed through the microbatches, in the containers of `state`.
 
     Raises:
         TypeError: If `state` isn't a dict.
@@ -62,12 +71,13 @@ def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
         | https://doi.org/10.1080/00031305.1983.10483115
     """
     check_exported(model)
+    check_state(state, "state", POOLING)
     pools: dict[str, Any] = {}
     for key, layer in batch_norms(model).items():
-        running = layer.running_statistics(state)
-        if layer.training:
-            pools[pooling_key(key)] = PooledMoments.empty(running.mean)
-    return copy(model), {**state, **pools}
+        pool = empty_pool(layer, state)
+        if layer.training or pooling_key(key) in state:
+            pools[pooling_key(key)] = pool
+    return sharing_copy(model), like(state, own_arrays(dict(state)) | pools)
 
 
 def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> State:
@@ -85,13 +95,15 @@ def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> S
         pooled: The state that came out of the last microbatch.
 
     Returns:
-        A new state with the entries of `state`. Those of layers that are no batch norms are taken
-        from `pooled`, where the microbatches have changed them.
+        A new state with the entries of `state`, in their containers, and arrays of its own. What
+        was not pooled is taken from `pooled`, where the microbatches have changed it: the entries
+        of layers that are no batch norms.
 
     Raises:
         TypeError: If `state` or `pooled` isn't a dict.
-        ValueError: If the model was not exported, a state lacks an entry, or nothing was pooled
-            for a layer in training mode.
+        ValueError: If the model was not exported, a state lacks an entry, nothing was pooled for a
+            layer in training mode, or `pooled` has what was pooled for another model or for a
+            layer that is frozen.
 
     Example:
         >>> import jax, inox.nn as nn
@@ -103,21 +115,23 @@ def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> S
         [2.]
     """
     check_exported(model)
-    _check_dict(state, "state")
-    _check_dict(pooled, "pooled")
+    check_state(state, "state", COMMIT)
+    check_state(pooled, "pooled", COMMIT)
     layers = batch_norms(model)
-    pools = {key: _pool(layer, pooled) for key, layer in layers.items()}
-    own: set[Any] = {layer.batches for layer in layers.values()} | set(layers)
+    for layer in layers.values():
+        layer.running_statistics(state)
+    found = {key: _pool(layer, pooled) for key, layer in layers.items()}
+    pools = {key: pool for key, pool in found.items() if pool is not None}
+    _check_origin(state, pooled)
     pooling = {pooling_key(key) for key in layers}
-    committed = {
-        key: entry if key in own else pooled.get(key, entry)
-        for key, entry in state.items()
-        if key not in pooling
+    before = {key: entry for key, entry in state.items() if key not in pooling}
+    moved = {layers[key].batches for key in pools} | set(pools)  # once, by what was pooled
+    committed: State = {
+        key: entry if key in moved else own_arrays(pooled[key]) for key, entry in before.items()
     }
     for key, pool in pools.items():
-        if pool is not None:
-            committed = layers[key].update_running(committed, pool.moments)
-    return committed
+        committed = layers[key].update_running(committed, pool.moments)
+    return in_containers_of(state if len(before) == len(state) else before, committed)
 
 
 def _pool(layer: BatchNorm, pooled: Mapping[str, Any]) -> PooledMoments | None:
@@ -125,15 +139,28 @@ def _pool(layer: BatchNorm, pooled: Mapping[str, Any]) -> PooledMoments | None:
     if pool is None and layer.training:
         raise ValueError(
             f"pooled lacks the moments of the batch norm {str(layer.stats)!r}, which is in "
-            "training mode. Make it with pooling, pooled = inox.calibration.accumulate(model, "
-            "state), after model.train(), and pass on the state that the last microbatch returned."
+            f"training mode. Make it with {POOLING}, after model.train(), and pass on the state "
+            "that the last microbatch returned."
+        )
+    if pool is not None and layer.frozen:
+        raise ValueError(
+            f"pooled has moments of the batch norm {str(layer.stats)!r}, which is frozen in "
+            "model. Pass the model that accumulate was given, or the copy that it made."
         )
     return pool
 
 
-def _check_dict(state: Any, name: str) -> None:
-    if not isinstance(state, Mapping):
-        raise TypeError(
-            f"{name} must be a state dictionary; found {type(state).__name__}. Write "
-            "commit(model, state, pooled), with the states from before and after the microbatches."
+def _check_origin(state: Mapping[str, Any], pooled: Mapping[str, Any]) -> None:
+    """Raises where `pooled` can't have come out of `state`: it lacks, or pools, other entries."""
+    if missing := [key for key in state if key not in pooled]:
+        raise ValueError(
+            f"pooled lacks {str(missing[0])!r}, which state has; it has {list(map(str, pooled))}. "
+            f"Write {COMMIT}, of one model."
         )
+    known = {*state, *map(pooling_key, state)}
+    for key, entry in pooled.items():
+        if key not in known and read(entry, PooledMoments) is not None:
+            raise ValueError(
+                f"pooled has the moments {str(key)!r} of a batch norm that state lacks: it comes "
+                f"from another model. Write {COMMIT}, of one model."
+            )
