@@ -155,7 +155,7 @@ def _same(key: str, entries: Sequence[Any]) -> Any:
         )
     for other in others:
         same = jax.tree.structure(first) == jax.tree.structure(other) and all(
-            np.array_equal(one, two)
+            np.array_equal(_numbers(one), _numbers(two))
             for one, two in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True)
         )
         if not same:
@@ -164,3 +164,9 @@ def _same(key: str, entries: Sequence[Any]) -> Any:
                 "it isn't known. Merge it yourself, and leave it out of the states."
             )
     return first
+
+
+def _numbers(leaf: Any) -> Any:
+    """A leaf as something that NumPy can compare: a random key by its numbers."""
+    random_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if random_key else leaf
