@@ -151,18 +151,18 @@ def test_nan_in_the_cotangent_of_padding(operation):
 
 MASKS = {
     "a token": (np.random.default_rng(3).uniform(size=(N, L, 1)) < 0.6),
-    "a channel": (np.arange(C) % 3 != 1),
-    "a position and channel": (np.random.default_rng(4).uniform(size=(L, C)) < 0.6),
+    "a channel": (np.arange(C) % 3 != 1)[None, None],
+    "a position and channel": (np.random.default_rng(4).uniform(size=(1, L, C)) < 0.6),
     "a sample": np.array([True, False, True, True])[:, None, None],
-    "one for all, True": np.array(True),
-    "one for all, False": np.array(False),
+    "one for all, True": np.ones((1, 1, 1), bool),
+    "one for all, False": np.zeros((1, 1, 1), bool),
     "everything": (np.random.default_rng(5).uniform(size=(N, L, C)) < 0.6),
 }
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-def test_masks_broadcast_from_the_right(mask):
-    """Any shape that broadcasts to x means its broadcast, as the oracle's does."""
+def test_masks_broadcast_to_x(mask):
+    """Any shape of the rank of x that broadcasts to it means its broadcast."""
     layouts = {
         "layer_norm": Layout((N, L, C), {"axis": (1, 2)}),
         "rms_norm": Layout((N, L, C)),

@@ -54,21 +54,38 @@ def test_rows_sharded_by_the_compiler(operation, masked):
     check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents, where)
 
 
+# How x is split in its type; everything else is whole on every device.
+SPLITS = {
+    "rows": ((DEVICES,), ("rows",), ("rows",)),
+    "rows and channels": ((4, 2), ("rows", "channels"), ("rows", "channels")),
+    "rows over two axes": ((4, 2), ("rows", "more"), (("rows", "more"),)),
+    "channels": ((4, 2), ("rest", "channels"), (None, "channels")),
+}
+
+
 # The registry's merge_moments slices single rows, which JAX refuses where rows are sharded by type.
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 @pytest.mark.parametrize(
     "operation", [one for one in OPERATIONS if one.name != "merge_moments"], ids=str
 )
-def test_rows_sharded_in_the_types(operation):
-    """Explicit axes: shardings are part of the types, and a gradient has that of its array."""
-    setting = sharded_setting(operation, masked=False)
-    mesh = jax.make_mesh((DEVICES,), ("rows",), axis_types=(AxisType.Explicit,))
+def test_sharded_in_the_types(operation, masked, split):
+    """Explicit axes: shardings are part of the types, and a gradient has that of its array.
+
+    Parameters, statistics and the mask are not split, where JAX's own operations refuse the mix.
+    """
+    setting = sharded_setting(operation, masked)
+    shape, names, (first, *last) = SPLITS[split]
+    mesh = jax.make_mesh(shape, names, axis_types=(AxisType.Explicit,) * len(names))
+    spec = P(first, *(None,) * (setting.arrays["x"].ndim - 1 - len(last)), *last)
     with jax.set_mesh(mesh):
         arrays = {
-            name: jax.device_put(jnp.asarray(array), P("rows") if name == "x" else P())
+            name: jax.device_put(jnp.asarray(array), spec if name == "x" else P())
             for name, array in setting.arrays.items()
         }
+        types = jax.eval_shape(setting.call, arrays)
         cotangents = {
-            name: jax.device_put(jnp.asarray(c), P("rows") if c.ndim and len(c) == 16 else P())
+            name: jax.device_put(jnp.asarray(c), types[name].sharding.spec)
             for name, c in setting.cotangents.items()
         }
 
@@ -78,9 +95,11 @@ def test_rows_sharded_in_the_types(operation):
             return values, pullback(cotangents)[0]
 
         values, gradients = program(arrays, cotangents)
-    assert gradients["x"].sharding.spec[0] == "rows"
+    assert gradients["x"].sharding.spec == spec
+    if "y" in values:
+        assert values["y"].sharding.spec == spec
     assert_all_close(values, setting.exact)
-    check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents)
+    check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents, setting.where)
 
 
 @EACH

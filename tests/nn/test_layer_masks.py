@@ -108,6 +108,6 @@ def test_mask_of_all_true_equals_no_mask():
 def test_mask_along_the_normalized_axis():
     """Single channels can be masked: the statistics are those of the channels left."""
     mask = np.array([True, True, False, True])
-    y = LayerNorm()(DATA, where=mask)
+    y = LayerNorm()(DATA, where=mask[None, None])
     assert_close(np.asarray(y)[..., mask], standardize64(DATA[..., mask], -1, 1e-5))
     np.testing.assert_array_equal(np.asarray(y)[..., 2], 0)

@@ -11,48 +11,68 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 
+from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
+from .real_arrays import ArrayLike, described, floating
+from .scalars import (
+    check_epsilon,
+    check_not_negative,
+    check_switch,
+    check_unit_interval,
+    epsilon_operand,
+    group_count,
+    positive_integer,
+)
+
+__all__ = [
+    "ArrayLike",
+    "Axes",
+    "AxisName",
+    "affine_array",
+    "affine_operand",
+    "bound_names",
+    "check_axis_name",
+    "check_epsilon",
+    "check_not_negative",
+    "check_switch",
+    "check_unit_interval",
+    "epsilon_operand",
+    "floating",
+    "group_count",
+    "mask_operand",
+    "negative_axes",
+    "positive_integer",
+    "scale_or_bias",
+    "static_axes",
+    "statistic_operand",
+]
 
 Array = jax.Array
-ArrayLike = jax.typing.ArrayLike
 Axes = tuple[int, ...]
 AxisName = Hashable | Sequence[Hashable] | None
 
-
-def floating(x: ArrayLike, name: str = "x") -> Array:
-    """`x` as a floating-point array; integers and booleans become the default float."""
-    try:
-        x = jnp.asarray(x)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} must be an array of real numbers; found {x!r}. ({error})"
-        ) from None
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        raise TypeError(
-            f"{name} must be real; found dtype {x.dtype}. Normalize real and imaginary parts "
-            "apart, for example as two channels."
-        )
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == jnp.bool_:
-        return x.astype(jnp.result_type(float))
-    raise TypeError(f"{name} must hold real numbers; found dtype {x.dtype}.")
+# More axes than an array has: a number beyond is the size of an axis.
+MOST_AXES = 64
 
 
 def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
     """`axis` as a tuple of Python integers without repetition (as far as can be told)."""
     try:
-        axes = (operator.index(axis),)  # type: ignore[arg-type]
+        axes = (_axis(axis),)
     except TypeError:
         try:
-            axes = tuple(operator.index(item) for item in axis)  # type: ignore[union-attr]
+            axes = tuple(map(_axis, axis))  # type: ignore[arg-type]
         except TypeError:
             raise TypeError(
-                f"{name} must be an integer or a sequence of integers; found {axis!r}. Write "
-                f"{name}=-1 for the last axis."
+                f"{name} must be an integer or a sequence of integers; found {described(axis)}. "
+                f"Write {name}=-1 for the last axis."
             ) from None
+    if outside := [item for item in axes if not -MOST_AXES <= item < MOST_AXES]:
+        raise ValueError(
+            f"{name} {outside[0]} is out of range for any array: it names an axis, not its size. "
+            f"Write {name}=-1 for the last axis, whatever its size."
+        )
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name} must not repeat an axis; found {axis!r}. List each axis once.")
     if not axes:
@@ -60,6 +80,12 @@ def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
             f"{name} must list at least one axis; found {axis!r}. Use -1 for the last."
         )
     return axes
+
+
+def _axis(item: Any) -> int:
+    if isinstance(item, bool):
+        raise TypeError
+    return operator.index(item)
 
 
 def negative_axes(axis: int | Sequence[int], shape: Sequence[int], name: str = "axis") -> Axes:
@@ -85,124 +111,148 @@ def negative_axes(axis: int | Sequence[int], shape: Sequence[int], name: str = "
     return negative
 
 
-def _aligned_shape(shape: tuple[int, ...], x: Array, name: str, hint: str) -> tuple[int, ...]:
+def _check_shape(shape: tuple[int, ...], x: Array, name: str, hint: str) -> None:
     aligned = (1,) * (x.ndim - len(shape)) + shape
     if len(shape) > x.ndim or any(a not in (1, n) for a, n in zip(aligned, x.shape, strict=True)):
         raise ValueError(
             f"{name} of shape {shape} does not broadcast to x of shape {x.shape}. {hint}"
         )
-    return aligned
 
 
-def affine_operand(
-    value: ArrayLike | None, x: Array, name: str, dtype: Any, mask: Array | None
-) -> Array | None:
+def scale_or_bias(value: ArrayLike | None, name: str) -> Array | None:
+    """A scale or bias as a floating-point array, of any shape."""
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        raise TypeError(
+            f"{name} must be an array or a number; found {described(value)}. Write "
+            f"jnp.asarray({name}). A shape (PyTorch's normalized_shape) is not given here: axis "
+            "tells the axes to normalize."
+        )
+    if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == jnp.bool_:
+        start = "zeros" if name == "bias" else "ones"
+        raise TypeError(
+            f"{name} must hold numbers, not a switch; found {described(value)}. Give the array, "
+            f"for example jnp.{start}(channels), or None to leave it out."
+        )
+    return floating(value, name)
+
+
+def affine_array(value: ArrayLike | None, x: Array, name: str) -> Array | None:
+    """A scale or bias as a floating-point array that broadcasts to `x` from the right."""
+    array = scale_or_bias(value, name)
+    if array is not None:
+        _check_shape(
+            array.shape,
+            x,
+            name,
+            "It broadcasts from the right: give it the trailing shape of x, with 1 where it does "
+            "not vary (per sample: scale[:, None]).",
+        )
+    return array
+
+
+def affine_operand(array: Array | None, x: Array, dtype: Any, mask: Array | None) -> Array | None:
     """A scale or bias with the rank of `x`, in the dtype of the statistics.
 
     What it holds for masked elements alone is 0, as it may have been computed from padding.
     """
-    if value is None:
+    if array is None:
         return None
-    array = floating(value, name)
-    aligned = _aligned_shape(
-        array.shape,
-        x,
-        name,
-        "It broadcasts from the right: give it the trailing shape of x, with 1 where it does not "
-        "vary (per sample: scale[:, None]).",
-    )
-    array = jnp.reshape(array, aligned).astype(dtype)
+    aligned = (1,) * (x.ndim - array.ndim) + array.shape
+    spread = split_as(x, jnp.reshape(array, aligned).astype(dtype))
     if mask is None:
-        return array
+        return spread
     shared = tuple(axis for axis, length in enumerate(aligned) if length == 1)
-    return jnp.where(jnp.any(mask, shared, keepdims=True), array, jnp.zeros_like(array))
+    return jnp.where(jnp.any(mask, shared, keepdims=True), spread, jnp.zeros_like(spread))
 
 
 def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
-    """A mask with the rank of `x`."""
+    """A mask, which has the rank of `x`.
+
+    With fewer axes it would broadcast from the right: a mask of tokens (N, L) to the channels of
+    x (N, L, C), where C happens to be L.
+    """
     if where is None:
         return None
     try:
         array = jnp.asarray(where)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"where must be a boolean array; found {where!r}. ({error})") from None
+        raise TypeError(
+            f"where must be a boolean array; found {described(where)}. Compare to make one, for "
+            f"example x > 0. ({str(error)[:100]})"
+        ) from None
     if array.dtype != jnp.bool_:
         raise TypeError(
             f"where must be boolean; found dtype {array.dtype}. Convert it, for example with "
             "where != 0 or where.astype(bool)."
         )
-    return jnp.reshape(
-        array,
-        _aligned_shape(
-            array.shape,
-            x,
-            "where",
-            "A mask of tokens (N, L) needs a channel axis: where[..., None].",
-        ),
-    )
-
-
-def check_unit_interval(value: Any, name: str) -> None:
-    """Raises where a concrete `value` is outside [0, 1]."""
-    _check_scalar(value, name)
-    if not isinstance(value, Tracer) and not bool(
-        np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))
+    if array.ndim != x.ndim or any(
+        a not in (1, n) for a, n in zip(array.shape, x.shape, strict=True)
     ):
         raise ValueError(
-            f"{name} must be in [0, 1]; found {value}. It is the weight of the old running value: "
-            "a framework that counts the new one's (PyTorch's 0.1) means 0.9 here."
+            f"where of shape {array.shape} does not broadcast to x of shape {x.shape}: give it "
+            "as many axes, each of x's size or 1. A mask of tokens (N, L) needs a channel axis: "
+            "where[..., None]. Where all elements take part, leave it out."
         )
+    return split_as(x, array)
 
 
-def check_epsilon(value: Any) -> None:
-    """Raises where a concrete epsilon is negative or not a number."""
-    _check_scalar(value, "epsilon")
-    if isinstance(value, int) and value >= 1:
-        raise ValueError(
-            f"epsilon must be a small number such as 1e-05; found {value}. If it is meant as a "
-            "number of channels or features: no layer but BatchNorm takes one."
-        )
-    if np.shape(value) != ():
-        raise ValueError(
-            f"epsilon must be a scalar; found shape {np.shape(value)}. For one a layer, build "
-            "stacked layers and map over them with jax.vmap."
-        )
-    if not isinstance(value, Tracer) and not bool(np.asarray(value) >= 0):
-        raise ValueError(
-            f"epsilon must not be negative; found {value}. It is added to the variance: use a "
-            "small positive number such as 1e-05."
-        )
-
-
-def _check_scalar(value: Any, name: str) -> None:
-    kind = getattr(value, "dtype", None)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number and not (kind is not None and jnp.issubdtype(kind, jnp.floating)):
+def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:
+    """A given mean or variance of each channel with the rank of `x`, in the statistics' dtype."""
+    statistic = floating(value, f"statistics {name}")
+    kinds = [getattr(leaf, "dtype", np.dtype(type(leaf))) for leaf in jax.tree.leaves(value)]
+    if not any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
         raise TypeError(
-            f"{name} must be a float or a floating-point array; found {value!r}. Write a number "
-            "such as 0.1, or jnp.asarray(0.1) for one that is traced."
+            f"statistics {name} must be floating-point; found dtype {kinds[0]}. Convert it, for "
+            "example with jnp.asarray(value, jnp.float32)."
         )
+    if statistic.shape != x.shape[-1:]:
+        raise ValueError(
+            f"statistics {name} must have one value a channel, shape {x.shape[-1:]} for x of shape "
+            f"{x.shape}; found shape {statistic.shape}. Reduce over all axes but the last."
+        )
+    if name == "var":
+        check_not_negative(
+            value, "statistics var", "Give the variance of each channel; the order is (mean, var)."
+        )
+    shape = (1,) * (x.ndim - 1) + statistic.shape
+    return split_as(x, jnp.reshape(statistic, shape).astype(dtype))
 
 
-def epsilon_operand(epsilon: Any, x: Array, dtype: Any) -> Array:
-    """Epsilon as a scalar with the rank of `x`, in the dtype of the statistics."""
-    check_epsilon(epsilon)
-    if isinstance(epsilon, (int, float)):
-        return jnp.full((1,) * x.ndim, epsilon, dtype)
-    return jnp.reshape(epsilon, (1,) * x.ndim).astype(dtype)
+def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:
+    """`axis_name` as a tuple of names of mapped axes, bound or not."""
+    if axis_name is None:
+        return ()
+    names = tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
+    if not names:
+        raise ValueError(
+            f"axis_name must name at least one mapped axis; found {axis_name!r}. Leave it out for "
+            "the statistics of this batch alone."
+        )
+    for name in names:
+        try:
+            hash(name)
+        except TypeError:
+            wrong = True
+        else:
+            wrong = name is None or isinstance(name, (int, float, tuple, jax.Array, np.generic))
+        if wrong:
+            raise TypeError(
+                f"axis_name must be a name or a tuple of names; found {described(axis_name)}. "
+                "Write the name that jax.vmap(..., axis_name='batch') or a mesh gives the axis; "
+                "the axes of x itself are pooled without it."
+            )
+    if len(set(map(repr, names))) != len(names):
+        raise ValueError(f"axis_name must not repeat a name; found {names}. Give each name once.")
+    return names
 
 
 def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
     """`axis_name` as a tuple of names of mapped axes, all of them bound."""
-    if axis_name is None:
-        return ()
-    names = tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
-    if len(set(map(repr, names))) != len(names):
-        raise ValueError(f"axis_name must not repeat a name; found {names}. Give each name once.")
+    names = check_axis_name(axis_name)
     for name in names:
         try:
-            if not isinstance(name, str) and isinstance(name, int):
-                raise NameError
             lax.axis_size(name)  # type: ignore[arg-type]
         except (NameError, TypeError):
             bound = ", ".join(map(repr, bound_axis_names())) or "none"
@@ -212,25 +262,3 @@ def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
                 "axis_name out for the statistics of this batch alone."
             ) from None
     return names
-
-
-def group_count(groups: int, channels: int, shape: Sequence[int]) -> int:
-    """`groups`, checked to divide the channels."""
-    groups = positive_integer(groups, "groups")
-    if channels % groups:
-        raise ValueError(
-            f"groups must divide the number of channels; found groups={groups} and {channels} "
-            f"channels in x of shape {tuple(shape)}. Choose a divisor of {channels}."
-        )
-    return groups
-
-
-def positive_integer(value: int, name: str) -> int:
-    """`value` as a Python integer above 0."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer; found {value!r}.") from None
-    if isinstance(value, bool) or number < 1:
-        raise ValueError(f"{name} must be an integer above 0; found {value!r}.")
-    return number

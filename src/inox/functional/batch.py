@@ -12,16 +12,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..kernels.implementation import check_implementation
+from ..kernels.backends import check_implementation
 from ..kernels.jax_internals import vary_over
 from .arguments import (
     ArrayLike,
     AxisName,
+    affine_array,
     affine_operand,
     bound_names,
+    check_epsilon,
     epsilon_operand,
     floating,
     mask_operand,
+    statistic_operand,
 )
 from .given_statistics import affine
 from .means import Reduction, accumulator
@@ -29,6 +32,7 @@ from .moments import Moments, pooled_moments, public_moments
 from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root
 from .split_moments import upcasting
+from .standardized import reciprocal_deviation
 
 Array = jax.Array
 
@@ -55,7 +59,7 @@ def batch_norm(
         statistics: A pair of mean and variance, with shape :math:`(C)` each, or moments, to use
             instead of the batch's.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
@@ -89,8 +93,9 @@ def batch_norm(
         )
     dtype = accumulator(x.dtype)
     mask = mask_operand(where, x)
-    gamma = affine_operand(scale, x, "scale", dtype, mask)
-    beta = affine_operand(bias, x, "bias", dtype, mask)
+    check_epsilon(epsilon, dtype)
+    gamma = affine_operand(affine_array(scale, x, "scale"), x, dtype, mask)
+    beta = affine_operand(affine_array(bias, x, "bias"), x, dtype, mask)
     constant = epsilon_operand(epsilon, x, dtype)
     names = bound_names(axis_name)
     axes = tuple(range(-x.ndim, -1))
@@ -106,15 +111,16 @@ def batch_norm(
             used = SplitMoments(moments.count, *parts)
     else:
         mean, var = (
-            _channel_statistic(value, x, name, dtype)
+            statistic_operand(value, x, name, dtype)
             for value, name in zip(_mean_and_var(statistics), ("mean", "var"), strict=True)
         )
         zero = jnp.zeros_like(mean)
         used = moments = SplitMoments(zero, mean, zero, var, jnp.ones_like(mean))
     denominator = used.denominator(constant)
-    if mask is not None and statistics is None:  # a channel of which nothing takes part, epsilon 0
-        denominator = jnp.where(moments.count > 0, denominator, jnp.ones_like(denominator))
-    rstd = reciprocal_root(denominator) * used.scale
+    if statistics is None:
+        rstd, _ = reciprocal_deviation(denominator, used.scale)
+    else:  # where they are 0 and epsilon, too, what is not equal to the mean is infinitely far away
+        rstd = reciprocal_root(denominator) * used.scale
     y = affine(implementation, upcast, used.mean, used.mean_low, rstd, gamma, beta, mask)
     return y, public_moments(moments, axes)
 
@@ -129,13 +135,3 @@ def _mean_and_var(statistics: Any) -> tuple[Any, Any]:
             "state[layer.stats], or statistics=(mean, var)."
         )
     return statistics[0], statistics[1]
-
-
-def _channel_statistic(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:
-    statistic = floating(value, f"statistics {name}")
-    if statistic.shape != x.shape[-1:]:
-        raise ValueError(
-            f"statistics {name} must have one value a channel, shape {x.shape[-1:]} for x of shape "
-            f"{x.shape}; found shape {statistic.shape}."
-        )
-    return jnp.reshape(statistic, (1,) * (x.ndim - 1) + statistic.shape).astype(dtype)

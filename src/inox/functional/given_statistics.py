@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.operation import Operation
+from ..kernels.primitive import apply
+from ..kernels.result_types import all_known, same_as
 from .means import Reduction, masked
 from .normalize import known_nonzero
 from .split_moments import CENTRED_SUMS, Upcast, centre
@@ -100,7 +102,8 @@ def _affine_transpose(
     factor = rstd if scale is None else rstd * scale
     results: dict[str, Array] = {}
     if "x_tangent" in wanted:
-        results["x_tangent"] = dy.astype(factor.dtype) * factor
+        # Masked after the product, too: the factor of a channel may be infinite or NaN.
+        results["x_tangent"] = masked(dy.astype(factor.dtype) * factor, where)
     sums = [name for name in wanted if name != "x_tangent"]
     if not sums:
         return results
@@ -108,7 +111,8 @@ def _affine_transpose(
     sharing = [wanted[name].shape for name in sums] + [a.shape for a in (rstd, mean)]
     sharing += [] if scale is None else [scale.shape]
     axes = tuple(i - dy.ndim for i in range(dy.ndim) if all(shape[i] == 1 for shape in sharing))
-    along, product = CENTRED_SUMS(
+    along, product = apply(
+        CENTRED_SUMS,
         Reduction(axes, implementation=implementation)._asdict(),
         t=dy,
         x=x,
@@ -145,6 +149,7 @@ AFFINE_TANGENT = Operation(
     _affine_tangent,
     linear=("x_tangent", "mean_tangent", "rstd_tangent", "scale_tangent", "bias_tangent"),
     transpose=_affine_transpose,
+    results=lambda types, **_: all_known([same_as("x", types)]),
 )
 
 
@@ -162,7 +167,8 @@ def _affine_derivative(
         mean_tangent = mean_low_tangent
     elif mean_low_tangent is not None:
         mean_tangent = mean_tangent + mean_low_tangent
-    (y_tangent,) = AFFINE_TANGENT(
+    (y_tangent,) = apply(
+        AFFINE_TANGENT,
         {"implementation": implementation},
         x_tangent=x_tangent,
         mean_tangent=mean_tangent,

@@ -18,9 +18,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels.implementation import check_implementation
+from ..kernels.backends import check_implementation
 from ..kernels.jax_internals import gather
-from .arguments import ArrayLike, AxisName, bound_names, floating, mask_operand, negative_axes
+from .arguments import (
+    ArrayLike,
+    AxisName,
+    bound_names,
+    check_not_negative,
+    check_switch,
+    floating,
+    mask_operand,
+    negative_axes,
+)
 from .means import Reduction
 from .pooling import SplitMoments, pool
 from .split_moments import Upcast, split_moments, upcasting
@@ -82,7 +91,7 @@ def moments(
     Args:
         x: The input, of any shape and real dtype.
         axis: The axis or axes to reduce.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part (:math:`w`).
+        where: A boolean mask with the rank of `x`, of the elements that take part (:math:`w`).
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
         keepdims: Whether reduced axes are kept with size 1.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
@@ -106,6 +115,7 @@ def moments(
         | https://doi.org/10.1080/00031305.1983.10483115
     """
     check_implementation(implementation)
+    check_switch(keepdims, "keepdims")
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
@@ -158,6 +168,9 @@ def merge_moments(*moments: Moments, implementation: str | None = None) -> Momen
                 f"moments must be Moments(count, mean, var); found {type(item).__name__}. Unpack "
                 "a list with merge_moments(*items)."
             )
+        for name, leaf in zip(("count", "var"), (item.count, item.var), strict=True):
+            check_not_negative(leaf, f"moments {name}", "Take what moments() returned.")
+    moments = tuple(Moments(*map(floating, item, item._fields)) for item in moments)
     shapes = {np.shape(leaf) for item in moments for leaf in item}
     if len(shapes) > 1:
         raise ValueError(

@@ -31,67 +31,20 @@ together XLA finds them to be the same and computes them once. RMS norm drops
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from ..kernels.cpu.calls import cotangent_kernel, normalize_kernel
+from ..kernels.kernel import Parallel
 from ..kernels.operation import Operation
-from .means import Number, Reduction, accumulator, count, masked, mean_along
-from .reciprocal_root import quotient, reciprocal_root
-from .split_moments import centre, split_moments, upcasting
-from .sums import sum_along
+from ..kernels.primitive import apply
+from ..kernels.result_types import all_known, same_as
+from .means import Reduction, masked
+from .normalize_derivative import TANGENT
+from .standardized import standardized
 
 Array = jax.Array
 Axes = tuple[int, ...]
-
-
-class _Standard(NamedTuple):
-    deviation: Array  # x - m
-    rstd: Array
-    denominator: Array  # (v + epsilon) scale^2
-    scale: Array  # of pooling.SplitMoments: a power of two near rstd
-    count: Number  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
-
-
-def _standardize(
-    x: Array,
-    epsilon: Array,
-    where: Array | None,
-    axes: Axes,
-    centred: bool,
-    implementation: str | None,
-) -> _Standard:
-    """The centred x and its reciprocal standard deviation."""
-    number = count(x.shape, axes, where, accumulator(x.dtype))
-    moments = split_moments(upcasting(x), where, epsilon, Reduction(axes, centred, implementation))
-    deviation = centre(x, moments.mean, moments.mean_low, where)
-    denominator = moments.denominator(epsilon)
-    if where is not None:  # a slice of which nothing takes part, with epsilon 0
-        denominator = jnp.where(number > 0, denominator, jnp.ones_like(denominator))
-    rstd = reciprocal_root(denominator) * moments.scale
-    return _Standard(deviation, rstd, denominator, moments.scale, number)
-
-
-def _xhat(standard: _Standard, where: Array | None) -> Array:
-    return masked(standard.deviation * standard.rstd, where)
-
-
-def _project(
-    t: Array, standard: _Standard, where: Array | None, axes: Axes, centred: bool
-) -> Array:
-    """The self-adjoint map P of the derivation above, times r."""
-    deviation, rstd, denominator, scale, number = standard
-    along = quotient(mean_along(t * deviation, axes, number) * scale, denominator) * scale
-    if centred:
-        t = t - mean_along(t, axes, number)
-    return masked(rstd * (t - deviation * along), where)
-
-
-def _epsilon_factor(rstd: Array) -> Array:
-    return jnp.asarray(-0.5, rstd.dtype) * (rstd * rstd)
 
 
 def _normalize(
@@ -105,7 +58,8 @@ def _normalize(
     centred: bool,
     implementation: str | None,
 ) -> tuple[Array]:
-    y = _xhat(_standardize(x, epsilon, where, axes, centred, implementation), where)
+    reduction = Reduction(axes, centred, implementation)
+    y = standardized(x, epsilon, where, reduction).xhat
     if scale is not None:
         y = y * scale
     if bias is not None:
@@ -117,136 +71,9 @@ NORMALIZE = Operation(
     "normalize",
     ("x", "epsilon", "scale", "bias", "where"),
     _normalize,
-    kernel=normalize_kernel,
-)
-
-
-def _tangent(
-    *,
-    x_tangent: Array | None = None,
-    epsilon_tangent: Array | None = None,
-    scale_tangent: Array | None = None,
-    bias_tangent: Array | None = None,
-    x: Array,
-    epsilon: Array,
-    scale: Array | None = None,
-    where: Array | None = None,
-    axes: Axes,
-    centred: bool,
-    implementation: str | None,
-) -> tuple[Array]:
-    standard = _standardize(x, epsilon, where, axes, centred, implementation)
-    xhat, rstd = _xhat(standard, where), standard.rstd
-    y_tangent = jnp.zeros_like(xhat)
-    if x_tangent is not None:
-        t = masked(x_tangent.astype(xhat.dtype), where)
-        y_tangent = y_tangent + _project(t, standard, where, axes, centred)
-    if epsilon_tangent is not None:
-        y_tangent = y_tangent + xhat * (_epsilon_factor(rstd) * epsilon_tangent)
-    if scale is not None:
-        y_tangent = y_tangent * scale
-    if scale_tangent is not None:
-        y_tangent = y_tangent + xhat * scale_tangent
-    if bias_tangent is not None:
-        y_tangent = y_tangent + bias_tangent
-    return (masked(y_tangent, where).astype(x.dtype),)
-
-
-def _tangent_transpose(
-    cotangents: tuple[Array | None, ...],
-    wanted: Mapping[str, Any],
-    *,
-    axes: Axes,
-    centred: bool,
-    implementation: str | None,
-    **operands: Array,
-) -> dict[str, Array]:
-    (dy,) = cotangents
-    assert dy is not None
-    outputs = tuple(
-        # the axes of a parameter along which it is shared: its gradient is summed over them
-        (name, tuple(i - dy.ndim for i, n in enumerate(aval.shape) if n == 1 != dy.shape[i]))
-        for name, aval in wanted.items()
-    )
-    reduction = Reduction(axes, centred, implementation)
-    static = {**reduction._asdict(), "outputs": outputs}
-    results = COTANGENT(static, dy=dy, **operands)
-    return dict(zip(wanted, results, strict=True))
-
-
-# (tangents; x, epsilon, scale) -> tangent of y
-TANGENT = Operation(
-    "normalize_tangent",
-    (
-        "x_tangent",
-        "epsilon_tangent",
-        "scale_tangent",
-        "bias_tangent",
-        "x",
-        "epsilon",
-        "scale",
-        "where",
-    ),
-    _tangent,
-    linear=("x_tangent", "epsilon_tangent", "scale_tangent", "bias_tangent"),
-    transpose=_tangent_transpose,
-)
-
-
-def _cotangent(
-    *,
-    dy: Array,
-    x: Array,
-    epsilon: Array,
-    scale: Array | None = None,
-    where: Array | None = None,
-    axes: Axes,
-    centred: bool,
-    implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
-) -> tuple[Array, ...]:
-    standard = _standardize(x, epsilon, where, axes, centred, implementation)
-    xhat, rstd = _xhat(standard, where), standard.rstd
-    dy = masked(dy.astype(xhat.dtype), where)
-    dxhat = dy if scale is None else dy * scale
-    results: list[Array] = []
-    for name, shared in outputs:
-        if name == "x_tangent":
-            dx = _project(dxhat, standard, where, axes, centred)
-            results.append(dx.astype(x.dtype))
-        elif name == "epsilon_tangent":
-            along = sum_along(dxhat * xhat, axes) * _epsilon_factor(rstd)
-            results.append(sum_along(along, shared))
-        else:
-            results.append(sum_along(dy * xhat if name == "scale_tangent" else dy, shared))
-    return tuple(results)
-
-
-def _cotangent_transpose(
-    cotangents: tuple[Array | None, ...],
-    wanted: Mapping[str, Any],
-    *,
-    outputs: tuple[tuple[str, Axes], ...],
-    axes: Axes,
-    centred: bool,
-    implementation: str | None,
-    **operands: Array,
-) -> dict[str, Array]:
-    """The transpose of the transpose is the tangent map again."""
-    given = {name: c for (name, _), c in zip(outputs, cotangents, strict=True)}
-    reduction = Reduction(axes, centred, implementation)
-    (y_tangent,) = TANGENT(reduction._asdict(), **given, **operands)
-    return {"dy": y_tangent}
-
-
-# (dy; x, epsilon, scale) -> the gradients of those operands that `outputs` lists
-COTANGENT = Operation(
-    "normalize_cotangent",
-    ("dy", "x", "epsilon", "scale", "where"),
-    _cotangent,
-    linear=("dy",),
-    transpose=_cotangent_transpose,
-    kernel=cotangent_kernel,
+    results=lambda types, **_: all_known([same_as("x", types)]),
+    # A device holds whole slices, and needs nothing of the others.
+    parallel=lambda operands, *, axes, **_: Parallel(axes, lambda results, split: results),
 )
 
 
@@ -260,7 +87,8 @@ def normalize(
     where: Array | None,
 ) -> Array:
     """Standardizes over axes, scales and shifts; all operands have the rank of `x`."""
-    (y,) = NORMALIZE(reduction._asdict(), x=x, epsilon=epsilon, scale=scale, bias=bias, where=where)
+    operands = {"x": x, "epsilon": epsilon, "scale": scale, "bias": bias, "where": where}
+    (y,) = apply(NORMALIZE, reduction._asdict(), **operands)
     return y
 
 
@@ -274,7 +102,8 @@ def _derivative(reduction: Reduction, primals: Any, tangents: Any) -> tuple[Arra
     x, epsilon, scale, _, where = primals
     y = normalize(reduction, *primals)
     x_tangent, epsilon_tangent, scale_tangent, bias_tangent, _ = map(known_nonzero, tangents)
-    (y_tangent,) = TANGENT(
+    (y_tangent,) = apply(
+        TANGENT,
         reduction._asdict(),
         x_tangent=x_tangent,
         epsilon_tangent=epsilon_tangent,

@@ -1,21 +1,24 @@
 """Layer, RMS and group norm and plain standardization: a choice of axes each."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 
-from ..kernels.implementation import check_implementation
+from ..kernels.backends import check_implementation
+from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from .arguments import (
     ArrayLike,
+    affine_array,
     affine_operand,
+    check_epsilon,
     epsilon_operand,
     floating,
     group_count,
     mask_operand,
     negative_axes,
 )
-from .means import Reduction, accumulator
+from .means import Reduction, accumulator, masked
 from .normalize import normalize
 
 Array = jax.Array
@@ -34,15 +37,38 @@ def _row_norm(
     check_implementation(implementation)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
-    dtype = accumulator(x.dtype)
-    mask = mask_operand(where, x)
-    return normalize(
+    check_epsilon(epsilon, accumulator(x.dtype))
+    return _normalized(
         Reduction(axes, centred, implementation),
         x,
+        epsilon,
+        affine_array(scale, x, "scale"),
+        affine_array(bias, x, "bias"),
+        mask_operand(where, x),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _normalized(
+    reduction: Reduction,
+    x: Array,
+    epsilon: float | Array,
+    scale: Array | None,
+    bias: Array | None,
+    where: Array | None,
+) -> Array:
+    """What follows the checks: one program, also outside of the caller's compiled code.
+
+    Inside of it, it leaves no trace but its operations, and is traced once for equal arguments.
+    """
+    dtype = accumulator(x.dtype)
+    return normalize(
+        reduction,
+        x,
         epsilon_operand(epsilon, x, dtype),
-        affine_operand(scale, x, "scale", dtype, mask),
-        affine_operand(bias, x, "bias", dtype, mask),
-        mask,
+        affine_operand(scale, x, dtype, where),
+        affine_operand(bias, x, dtype, where),
+        where,
     )
 
 
@@ -62,7 +88,7 @@ def standardize(
         x: The input, of any shape and real dtype.
         axis: The axis or axes over which mean and variance are calculated.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -106,7 +132,7 @@ def layer_norm(
         bias: The bias :math:`\beta`, likewise.
         axis: The axis or axes over which mean and variance are calculated.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -150,7 +176,7 @@ def rms_norm(
             before the result is rounded to the dtype of `x`.
         axis: The axis or axes over which the mean square is calculated.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the mean square.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -198,7 +224,7 @@ def group_norm(
         axis: The axes that are pooled, the last among them: -1 normalizes each position apart,
             (-3, -2, -1) each image, as in the paper.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask, broadcastable to `x`, of the elements that take part; the output
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
@@ -229,25 +255,43 @@ def group_norm(
             "Add -1, for example axis=(-3, -2, -1) for images."
         )
     groups = group_count(groups, x.shape[-1], x.shape)
+    check_epsilon(epsilon, accumulator(x.dtype))
+    return _group_normalized(
+        Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
+        groups,
+        x,
+        epsilon,
+        affine_array(scale, x, "scale"),
+        affine_array(bias, x, "bias"),
+        mask_operand(where, x),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _group_normalized(
+    reduction: Reduction,
+    groups: int,
+    x: Array,
+    epsilon: float | Array,
+    scale: Array | None,
+    bias: Array | None,
+    where: Array | None,
+) -> Array:
+    """As :func:`_normalized`, with the last axis split into groups."""
     dtype = accumulator(x.dtype)
-    mask = mask_operand(where, x)
-    scale = affine_operand(scale, x, "scale", dtype, mask)
-    bias = affine_operand(bias, x, "bias", dtype, mask)
 
     def split(array: Array | None) -> Array | None:
         """(..., C) as (..., G, C / G)."""
-        if array is None:
-            return None
-        last = (1, 1) if array.shape[-1] == 1 else (groups, x.shape[-1] // groups)
-        return jnp.reshape(array, (*array.shape[:-1], *last))
+        return None if array is None else split_last_axis(array, groups)
 
-    split_x = jnp.reshape(x, (*x.shape[:-1], groups, x.shape[-1] // groups))
+    # Masked before anything reads it: NaN in padding would stop a program that looks for NaN.
+    split_x = split_last_axis(masked(x, where), groups)
     y = normalize(
-        Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
+        reduction,
         split_x,
         epsilon_operand(epsilon, split_x, dtype),
-        split(scale),
-        split(bias),
-        split(mask),
+        split(affine_operand(scale, x, dtype, where)),
+        split(affine_operand(bias, x, dtype, where)),
+        split(where),
     )
-    return jnp.reshape(y, x.shape)
+    return merge_last_axes(y, x)

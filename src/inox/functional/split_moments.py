@@ -43,8 +43,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.cpu.calls import centred_sums_kernel, moments_kernel
+from ..kernels.kernel import Parallel, Split, names_of
 from ..kernels.operation import Operation
+from ..kernels.primitive import apply
+from ..kernels.result_types import all_known, reduced, spans
 from .means import Reduction, accumulator, count, masked, mean_along, mean_square, size
 from .pooling import SplitMoments, pool_over_devices, range_scale
 from .sums import is_number, sum_along
@@ -85,11 +87,27 @@ def _moments(
     return mean, mean_low, jnp.maximum(var, jnp.zeros_like(var))
 
 
+def _moments_types(types: Mapping[str, Any], *, axes: Axes, **_: Any) -> tuple[Any, ...] | None:
+    return all_known([reduced("x", types, axes, accumulator(types["x"].dtype))] * 3)
+
+
+def _moments_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
+    """Each device has the moments of its part of a slice: they are pooled."""
+    number = size(operands["x"].shape, axes)
+
+    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+        names = names_of(axes, split)
+        return pool_over_devices(results, names, number) if names else results
+
+    return Parallel((), combine)
+
+
 MOMENTS = Operation(
     "moments",
     ("x", "where"),
     _moments,
-    kernel=functools.partial(moments_kernel, pool=pool_over_devices),
+    results=_moments_types,
+    parallel=_moments_on_parts,
 )
 
 
@@ -129,6 +147,22 @@ def _centred_sums_transpose(
     return {"t": masked(jnp.broadcast_to(terms, shape), where)}
 
 
+def _centred_sums_types(
+    types: Mapping[str, Any], *, axes: Axes, **_: Any
+) -> tuple[Any, ...] | None:
+    if not spans(types["t"], types):
+        return None
+    return all_known([reduced("t", types, axes, types["mean"].dtype)] * 2)
+
+
+def _centred_sums_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
+    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+        names = names_of(axes, split)
+        return tuple(lax.psum(results, names)) if names else results
+
+    return Parallel((), combine)
+
+
 # (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t
 CENTRED_SUMS = Operation(
     "centred_sums",
@@ -136,7 +170,8 @@ CENTRED_SUMS = Operation(
     _centred_sums,
     linear=("t",),
     transpose=_centred_sums_transpose,
-    kernel=centred_sums_kernel,
+    results=_centred_sums_types,
+    parallel=_centred_sums_on_parts,
 )
 
 
@@ -171,7 +206,7 @@ def split_moments(
     the scale is at most 1.
     """
     x = upcast.x
-    mean, mean_low, var = MOMENTS(reduction._asdict(), x=x, where=where)
+    mean, mean_low, var = apply(MOMENTS, reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
     square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
     scale = range_scale(square, root=False)
@@ -187,7 +222,8 @@ def _split_moments_derivative(
     # Scaled before the sums: with a spread of 1e18 the cotangent of the variance is below the
     # smallest float32, that of the scaled variance is not.
     scale = lax.stop_gradient(moments.scale)
-    sums = CENTRED_SUMS(
+    sums = apply(
+        CENTRED_SUMS,
         reduction._asdict(),
         t=tangent.wide * scale,
         x=upcast.x,

@@ -1,30 +1,17 @@
-"""Adding numbers up: what a platform's own sum does badly is done in pairs.
-
-XLA adds many numbers along the last axes well on CPU: it errs by 2 units in the last place for a
-million terms of one sign. Few numbers it adds one after the other (35 ulp for 264 equal ones), and
-many too, if a kept axis lies between the last one and the others (20 ulp for random terms, 230 for
-equal ones). Along other axes its error is 2 ulp for random and 5 for equal terms; adding in pairs
-stays below 2, but takes nearly twice as long, so it is done where the numbers are few.
-"""
+"""Adding numbers up, as an operation: a platform whose own sum errs may bring a better one."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ..kernels.operation import Operation
+from ..kernels.primitive import apply
+from ..kernels.result_types import all_known, reduced
 
 Array = jax.Array
 Axes = tuple[int, ...]
-
-# How many numbers XLA adds up one after the other on CPU; from here on it uses parallel lanes.
-FEW = 4096
-# How many numbers are in a fast cache, so that adding them in pairs costs next to nothing.
-SOME = 2**17
-# Into how many parts an axis is cut for adding them up as a tree.
-PARTS = 16
 
 
 def is_number(size: Any) -> bool:
@@ -32,40 +19,11 @@ def is_number(size: Any) -> bool:
     return isinstance(size, int)
 
 
-def _total(*, x: Array, axes: Axes) -> tuple[Array]:
+def _sum(*, x: Array, axes: Axes) -> tuple[Array]:
     return (jnp.sum(x, axes, keepdims=True),)
 
 
-def _total_on_cpu(*, x: Array, axes: Axes) -> tuple[Array]:
-    if not is_number(x.size):  # nothing can be cut
-        return _total(x=x, axes=axes)
-    trailing = set(axes) == set(range(-len(axes), 0))
-    if 0 < x.size < FEW or (not trailing and (-1 in axes or 0 < x.size < SOME)):
-        return (_in_pairs(x, axes),)
-    return _total(x=x, axes=axes)
-
-
-def _in_pairs(x: Array, axes: Axes) -> Array:
-    """The sum in pairs: an axis is cut in parts, which are added up as a tree; then again."""
-    if x.size == 0:
-        return jnp.sum(x, axes, keepdims=True)
-    for axis in sorted(axis + x.ndim for axis in axes):
-        while (length := x.shape[axis]) > 1:
-            count = min(PARTS, length)
-            part = -(-length // count)
-            if part * count > length:  # zeros change no sum
-                zeros = part * count - length
-                x = jnp.pad(x, [(0, zeros if i == axis else 0) for i in range(x.ndim)])
-            tree = [lax.slice_in_dim(x, i * part, (i + 1) * part, axis=axis) for i in range(count)]
-            while len(tree) > 1:
-                pairs = [a + b for a, b in zip(tree[::2], tree[1::2], strict=False)]
-                tree = pairs + tree[2 * len(pairs) :]
-            # Each round is upcast out before the next, or all would be one large expression.
-            x = lax.optimization_barrier(tree[0])
-    return x
-
-
-def _total_transpose(
+def _sum_transpose(
     cotangents: tuple[Array | None, ...], wanted: Mapping[str, Any], *, axes: Axes
 ) -> dict[str, Array]:
     """Each term enters the sum with weight 1: the cotangent is repeated along the axes."""
@@ -74,16 +32,16 @@ def _total_transpose(
     return {"x": repeated}
 
 
-TOTAL = Operation(
-    "total",
+SUM = Operation(
+    "sum",
     ("x",),
-    _total,
+    _sum,
     linear=("x",),
-    transpose=_total_transpose,
-    platforms={"cpu": _total_on_cpu},
+    transpose=_sum_transpose,
+    results=lambda types, *, axes: all_known([reduced("x", types, axes, types["x"].dtype)]),
 )
 
 
 def sum_along(x: Array, axes: Axes) -> Array:
     """The sum of `x` over `axes` (negative), dimensions kept with size 1."""
-    return TOTAL({"axes": axes}, x=x)[0] if axes else x
+    return apply(SUM, {"axes": axes}, x=x)[0] if axes else x

@@ -11,19 +11,24 @@ runs on both. What is used, and why there is no documented way:
 - `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
 - `require_devices`, `devices_of_lowering`, `is_export`, `is_split_in_type`: for how many devices,
   and for what, a primitive is lowered.
+- `type_like`: the type of an array like another, for results that need no trace.
+- `register_float_checks`: that `jax.experimental.checkify` looks at the results of a primitive.
 - `export_allows_kernels`: that exported programs may call our kernels. Their calls are versioned
   (`cpu/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
 """
 
 import functools
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import PartitionSpec
 
 try:  # jax.extend.core has it, too, but loads Pallas with it: 20 of the 60 ms that an import took
     from jax._src.core import Primitive
@@ -44,7 +49,9 @@ __all__ = [
     "is_split_in_type",
     "mesh_axes",
     "mlir",
+    "register_float_checks",
     "require_devices",
+    "type_like",
     "vary_over",
 ]
 
@@ -113,6 +120,36 @@ def bound_axis_names() -> tuple[str, ...]:
         return tuple(map(str, get_axis_env().axis_names()))
     except (ImportError, AttributeError):  # an error message can do without
         return ()
+
+
+def type_like(x: Any, shape: tuple[Any, ...], dtype: Any) -> Any:
+    """The type of an array that is split and varies as one of type `x`, not split where of size 1.
+
+    Args:
+        x: The type of an array.
+        shape: As that of `x`, or 1 along some axes.
+        dtype: The dtype.
+    """
+    sharding = x.sharding
+    if any(entry is not None for entry in sharding.spec):
+        spec = (e if n != 1 else None for e, n in zip(sharding.spec, shape, strict=True))
+        sharding = sharding.update(spec=PartitionSpec(*spec))
+    return x.update(shape=shape, dtype=jnp.dtype(dtype), weak_type=False, sharding=sharding)
+
+
+def register_float_checks(*primitives: Primitive) -> None:
+    """Lets `checkify.float_checks` look at the results of primitives, once checkify is in use.
+
+    Its module is not loaded for that: it takes longer than all of ours.
+    """
+    checkify = sys.modules.get("jax._src.checkify")
+    checks = getattr(checkify, "error_checks", None)
+    check = getattr(checkify, "nan_error_check", None)
+    if checks is None or check is None:
+        return
+    for primitive in primitives:
+        if primitive not in checks:
+            checks[primitive] = functools.partial(check, primitive)
 
 
 # ---- lowering

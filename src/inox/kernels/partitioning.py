@@ -4,7 +4,7 @@ XLA's partitioner asks how an operation it does not know may be split. All opera
 the same rank, so the answer is read off their shapes: a dimension of full size is split alike in
 all of them, a dimension of size 1 (of a parameter that is shared, of a result that is a sum) in
 none. Axes that a device must hold whole are gathered first, by XLA. What the devices then have to
-exchange is the kernel's `combine`: nothing for rows, a sum for the gradient of a parameter.
+exchange is the operation's `combine`: nothing for rows, a sum for the gradient of a parameter.
 
 An axis whose size the devices don't divide is not split: XLA would fill up the last part, and what
 it fills with would enter the sums.
@@ -18,11 +18,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .cpu.calls import Kernel, Split
 from .jax_internals import custom_partitioning, mesh_axes
+from .kernel import Axes, Parallel, Run, Split
 
 Array = jax.Array
-Function = Callable[..., tuple[Array, ...]]
 
 
 def _rule(shapes: Sequence[tuple[int, ...]], results: Sequence[tuple[int, ...]]) -> str:
@@ -39,21 +38,21 @@ def _rule(shapes: Sequence[tuple[int, ...]], results: Sequence[tuple[int, ...]])
 
 
 def partitioned(
-    kernel: Kernel,
-    local: Callable[[Sequence[Any]], tuple[Function, Kernel]],
-    names: tuple[str, ...],
+    run: Run,
+    part: Callable[[Sequence[Any]], tuple[Run, Parallel]],
+    whole: Axes,
     shapes: Sequence[tuple[int, ...]],
     results: Sequence[tuple[int, ...]],
     devices: tuple[Any, ...],
-) -> Function:
+) -> Run:
     """A kernel as a function that XLA's partitioner can split.
 
     Args:
-        kernel: The kernel for whole arrays.
-        local: From what a device holds (shapes and dtypes) to a function of positional arrays and
-            its kernel.
-        names: The names of the operands.
-        shapes: Their shapes. How the largest of them is split decides how all are.
+        run: The kernel for whole arrays.
+        part: From what a device holds (shapes and dtypes) to what runs there and how the results
+            are put together.
+        whole: Axes, counted from the end, along which a device must hold all.
+        shapes: The shapes of the operands. How the largest of them is split decides how all are.
         results: The shapes of the results.
         devices: Those of the program.
     """
@@ -68,7 +67,7 @@ def partitioned(
         entries = mesh_axes(arguments[widest].sharding, mesh, rank) or [None] * rank
         for i, entry in enumerate(entries):
             parts = math.prod(mesh.shape[name] for name in _names(entry))
-            if full[i] % parts or i - rank in kernel.whole:
+            if full[i] % parts or i - rank in whole:
                 entries[i] = None
         return mesh, entries
 
@@ -89,8 +88,8 @@ def partitioned(
         split: Split = {i - rank: _names(entry) for i, entry in enumerate(entries) if entry}
 
         def on_a_device(*arrays: Array) -> tuple[Array, ...]:
-            run, part = local(arrays)
-            return part.combine(run(*arrays), split)
+            on_part, parallel = part(arrays)
+            return parallel.combine(on_part(*arrays), split)
 
         return (
             mesh,
@@ -99,17 +98,14 @@ def partitioned(
             shardings(mesh, entries, shapes),
         )
 
-    def whole(*arrays: Array) -> tuple[Array, ...]:
-        return kernel.run(**dict(zip(names, arrays, strict=True)))
-
-    function = custom_partitioning(whole)
+    function = custom_partitioning(run)
     function.def_partition(
         partition=partition,
         infer_sharding_from_operands=infer,
         decode_shardings=False,  # JAX's own decoding fails where an axis of the mesh is split
         sharding_rule=_rule(shapes, results),
         need_replication_factors=tuple(
-            f"d{axis + rank}" for axis in sorted(kernel.whole) if full[axis] != 1
+            f"d{axis + rank}" for axis in sorted(whole) if full[axis] != 1
         ),
     )
     return function

@@ -1,1 +1,1 @@
-"""The CPU kernels: the shared library, and each operation's call of it."""
+"""The CPU's backend: a shared library of kernels, and sums in pairs where XLA's own err."""

@@ -1,40 +1,18 @@
 """For each operation its kernel: the call of the library, or None where it has none for a case."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from ..kernel import Axes, Kernel, Run
 from .library import TARGETS
 from .views import View, view
 
 Array = jax.Array
-Axes = tuple[int, ...]
-# Over which mesh axes each axis (counted from the end) of the arrays is split.
-Split = Mapping[int, tuple[str, ...]]
-
-
-class Kernel(NamedTuple):
-    """A way to carry an operation out on one device, and on the parts that several hold.
-
-    Args:
-        run: `(**operands) -> tuple of arrays`.
-        whole: Axes, counted from the end, along which a device must hold all of the arrays.
-        combine: `(results, split) -> results`: what the devices have to exchange.
-    """
-
-    run: Callable[..., tuple[Array, ...]]
-    whole: Axes
-    combine: Callable[[tuple[Array, ...], Split], tuple[Array, ...]]
-
-
-def names_of(axes: Axes, split: Split) -> tuple[str, ...]:
-    """The mesh axes over which `axes` are split."""
-    return tuple(name for axis in axes for name in split.get(axis, ()))
 
 
 def _call(
@@ -87,9 +65,9 @@ def _operands(
     return epsilon, scale, bias
 
 
-def normalize_kernel(
+def _normalize(
     operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
-) -> Kernel | None:
+) -> Run | None:
     """The kernel of `normalize`; none with a mask, or with an epsilon per slice."""
     x, epsilon = operands["x"], operands["epsilon"]
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
@@ -115,17 +93,17 @@ def normalize_kernel(
         )
         return (y.reshape(shape),)
 
-    return Kernel(run, axes, lambda results, split: results)
+    return run
 
 
-def cotangent_kernel(
+def _cotangent(
     operands: Mapping[str, Any],
     *,
     axes: Axes,
     centred: bool,
     implementation: str | None,
     outputs: tuple[tuple[str, Axes], ...],
-) -> Kernel | None:
+) -> Run | None:
     """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
     dy, x, epsilon, scale = (operands.get(name) for name in ("dy", "x", "epsilon", "scale"))
     assert dy is not None
@@ -177,18 +155,7 @@ def cotangent_kernel(
         }
         return tuple(arrays[name]() for name, _ in outputs)
 
-    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
-        """The gradient of a parameter is summed over the devices that share it."""
-        return tuple(
-            result if name == "x_tangent" else _summed(result, names_of(shared, split))
-            for result, (name, shared) in zip(results, outputs, strict=True)
-        )
-
-    return Kernel(run, axes, combine)
-
-
-def _summed(x: Array, names: tuple[str, ...]) -> Array:
-    return lax.psum(x, names) if names else x
+    return run
 
 
 def _slices(operands: Mapping[str, Any], axes: Axes) -> View | None:
@@ -203,23 +170,19 @@ def _merged(seen: View) -> tuple[int, int, int, int, int]:
     return p * n, 1, m, g, c
 
 
-def moments_kernel(
+def _moments(
     operands: Mapping[str, Any],
     *,
-    pool: Callable[[tuple[Array, ...], tuple[str, ...], int], tuple[Array, ...]],
     axes: Axes,
     implementation: str | None,
     centred: bool,
-) -> Kernel | None:
-    """The kernel of `moments`; `pool` merges results of several devices and their number of terms.
-
-    None for moments about 0.
-    """
+) -> Run | None:
+    """The kernel of `moments`; none for moments about 0."""
     found = _slices(operands, axes)
     if found is None or not centred:
         return None
     seen: View = found
-    p, _, m, g, c = sizes = _merged(seen)
+    p, _, _, g, _ = sizes = _merged(seen)
 
     def run(*, x: Array) -> tuple[Array, ...]:
         dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
@@ -227,16 +190,12 @@ def moments_kernel(
         results = _call("inox_moments", [(p * g, dtype)] * 3, x, shape=sizes)
         return tuple(result.reshape(shape) for result in results)
 
-    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
-        names = names_of(axes, split)
-        return pool(results, names, m * c) if names else results
-
-    return Kernel(run, (), combine)
+    return run
 
 
-def centred_sums_kernel(
+def _centred_sums(
     operands: Mapping[str, Any], *, axes: Axes, implementation: str | None, centred: bool
-) -> Kernel | None:
+) -> Run | None:
     """The kernel of `centred_sums`; none where an operand is broadcast."""
     t, x, mean = operands["t"], operands["x"], operands["mean"]
     shape = tuple(1 if i - len(x.shape) in axes else n for i, n in enumerate(x.shape))
@@ -252,8 +211,12 @@ def centred_sums_kernel(
         sums = _call("inox_centred_sums", results, t, x, mean, mean_low, shape=sizes)
         return tuple(along.reshape(shape) for along in sums)
 
-    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
-        names = names_of(axes, split)
-        return tuple(lax.psum(results, names)) if names else results
+    return run
 
-    return Kernel(run, (), combine)
+
+CALLS: Mapping[str, Kernel] = {
+    "normalize": _normalize,
+    "normalize_cotangent": _cotangent,
+    "moments": _moments,
+    "centred_sums": _centred_sums,
+}

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...functional.arguments import ArrayLike, check_epsilon, floating, static_axes
+from ...functional.arguments import ArrayLike, check_epsilon, scale_or_bias, static_axes
 from ..module import Module
 from ..parameter import Parameter
 
@@ -52,10 +52,10 @@ def static_number(value: Any) -> Any:
 def as_parameter(value: ArrayLike | Parameter | None, name: str) -> Parameter | None:
     """`value` as a parameter of floating-point numbers."""
     if isinstance(value, Parameter):
-        floating(value.value, name)
-    if value is None or isinstance(value, Parameter):
+        scale_or_bias(value.value, name)
         return value
-    return Parameter(floating(value, name))
+    array = scale_or_bias(value, name)
+    return None if array is None else Parameter(array)
 
 
 def value_of(parameter: Parameter | None) -> Array | None:

@@ -1,0 +1,61 @@
+"""A standardized array in the parts that the formulas and their derivatives are made of."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .means import Number, Reduction, accumulator, count, masked
+from .reciprocal_root import reciprocal_root
+from .split_moments import centre, split_moments, upcasting
+
+Array = jax.Array
+
+
+class Standardized(NamedTuple):
+    """`x` standardized over axes, in parts.
+
+    Args:
+        deviation: x minus the mean, 0 where masked.
+        rstd: The reciprocal standard deviation, 0 for a slice of equal numbers with epsilon 0.
+        denominator: The variance plus epsilon, times the square of `scale`; 1 where it is 0.
+        scale: A power of two near `rstd` (:class:`.pooling.SplitMoments`).
+        count: How many elements take part.
+        where: Which do; None for all.
+    """
+
+    deviation: Array
+    rstd: Array
+    denominator: Array
+    scale: Array
+    count: Number  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
+    where: Array | None
+
+    @property
+    def xhat(self) -> Array:
+        """The standardized array."""
+        return masked(self.deviation * self.rstd, self.where)
+
+
+def standardized(
+    x: Array, epsilon: Array, where: Array | None, reduction: Reduction
+) -> Standardized:
+    """The centred `x` and its reciprocal standard deviation."""
+    number = count(x.shape, reduction.axes, where, accumulator(x.dtype))
+    moments = split_moments(upcasting(x), where, epsilon, reduction)
+    deviation = centre(x, moments.mean, moments.mean_low, where)
+    rstd, denominator = reciprocal_deviation(moments.denominator(epsilon), moments.scale)
+    return Standardized(deviation, rstd, denominator, moments.scale, number, where)
+
+
+def reciprocal_deviation(denominator: Array, scale: Array) -> tuple[Array, Array]:
+    """The reciprocal standard deviation, and a denominator that nothing is divided by 0 with.
+
+    Equal numbers with epsilon 0 have deviations and a variance of exactly 0. Their standardized
+    values are taken as 0, and so is their derivative: what epsilon above 0 tends to for values
+    that are equal. It is what a slice gives of which nothing takes part, and what the kernels do.
+    """
+    zero = denominator == jnp.zeros_like(denominator)
+    denominator = jnp.where(zero, jnp.ones_like(denominator), denominator)
+    rstd = reciprocal_root(denominator) * scale
+    return jnp.where(zero, jnp.zeros_like(rstd), rstd), denominator

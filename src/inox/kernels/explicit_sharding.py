@@ -1,0 +1,75 @@
+"""Arrays whose types say how they are split (meshes with explicit axes, as `jax.make_mesh` makes).
+
+There JAX refuses to mix arrays that are split in different ways. As under automatic axes, the
+largest operand decides: the others are split alike, an axis of size 1 not at all.
+"""
+
+import math
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def spec_of(x: Any) -> tuple[Any, ...]:
+    """For each axis the mesh axes that the type of `x` names; None elsewhere."""
+    sharding = getattr(jax.typeof(x), "sharding", None)
+    return tuple(sharding.spec) if sharding is not None else ()
+
+
+def is_split(x: Any) -> bool:
+    """Whether the type of `x` says that it is split over devices."""
+    return any(entry is not None for entry in spec_of(x))
+
+
+def reshard(x: Any, entries: tuple[Any, ...], mesh: Any) -> Any:
+    """`x` split in the way given, by a differentiable operation; as it is, where that is so."""
+    entries = tuple(e if n != 1 else None for e, n in zip(entries, x.shape, strict=True))
+    if entries == spec_of(x):
+        return x
+    return jax.sharding.reshard(x, NamedSharding(mesh, PartitionSpec(*entries)))
+
+
+def split_as(x: Any, array: Any) -> Any:
+    """`array`, of the rank of `x`, split as `x`."""
+    if not (is_split(x) or is_split(array)):
+        return array
+    sharding: Any = jax.typeof(x).sharding
+    return reshard(array, spec_of(x), sharding.mesh)
+
+
+def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Splits all arrays as the largest of them; they have one rank."""
+    if not any(map(is_split, arrays)):
+        return arrays
+    largest = max(arrays, key=lambda array: math.prod(array.shape))
+    return tuple(split_as(largest, array) for array in arrays)
+
+
+def split_last_axis(x: Any, parts: int) -> Any:
+    """(..., C) as (..., parts, C / parts); an axis of size 1 as two of size 1.
+
+    A device that holds some of the channels holds whole parts, or all channels.
+    """
+    if x.shape[-1] == 1:
+        return jax.numpy.reshape(x, (*x.shape, 1))
+    shape = (*x.shape[:-1], parts, x.shape[-1] // parts)
+    if not is_split(x):
+        return jax.numpy.reshape(x, shape)
+    mesh = jax.typeof(x).sharding.mesh
+    *front, last = spec_of(x)
+    names = last if isinstance(last, tuple) else () if last is None else (last,)
+    if parts % math.prod(mesh.shape[name] for name in names):
+        last = None
+        x = reshard(x, (*front, last), mesh)
+    split = NamedSharding(mesh, PartitionSpec(*front, last, None))
+    return jax.lax.reshape(x, shape, out_sharding=split)
+
+
+def merge_last_axes(x: Any, like: Any) -> Any:
+    """The inverse of :func:`split_last_axis`, for an array of the shape and split of `like`."""
+    if not is_split(x):
+        return split_as(like, jax.numpy.reshape(x, like.shape))
+    sharding: Any = jax.typeof(x).sharding
+    merged = NamedSharding(sharding.mesh, PartitionSpec(*spec_of(x)[:-1]))
+    return split_as(like, jax.lax.reshape(x, like.shape, out_sharding=merged))
