@@ -67,9 +67,9 @@ def fold(
     `x @ kernel` (Flax, Haiku, Keras)                       :math:`(I, C)`        -1
     `kernel @ x` (Equinox, PyTorch)                         :math:`(C, I)`        0
     convolution, grouped or depthwise too, channels last    :math:`(*, I, C)`     -1
-    convolution in Equinox, PyTorch                         :math:`(C, I, *)`     0
+    convolution in Equinox (transposed, too) and PyTorch    :math:`(C, I, *)`     0
     transposed convolution                                  :math:`(*, I, C)`     -1
-    the same with `transpose_kernel=True`, and in Keras     :math:`(*, C, I)`     -2
+    with `transpose_kernel=True`, and in Haiku and Keras    :math:`(*, C, I)`     -2
     transposed convolution in PyTorch                       :math:`(I, C, *)`     1
     ======================================================  ====================  ========
 

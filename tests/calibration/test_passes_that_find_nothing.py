@@ -127,6 +127,27 @@ def test_layers_that_only_some_batches_reach():
         assert np.abs(np.asarray(new[layer.stats].var) - 1).max() > 1e-6
 
 
+def test_one_element_has_no_variance():
+    """A channel of which all batches hold one element is an error that names it, not a variance 0.
+
+    Two elements are enough, in one batch or in two.
+    """
+    layer, state = export_state(BatchNorm(2))
+
+    def call(layer, state, batch):
+        return layer(batch["x"], state, where=batch["where"])[1]
+
+    masks = [np.array([[True, False], [True, True]]), np.zeros((2, 2), bool)]
+    data = [{"x": rows(0, 2, 2), "where": where} for where in masks]
+    with pytest.raises(ValueError, match="one element") as error:
+        recalibrate(call, layer, state, data, progress=False)
+    message_has(error, "'.stats'", "[1]", "batches", "more data")
+    data.append({"x": rows(1, 2, 2), "where": masks[0]})
+    mean, var = recalibrate(call, layer, state, data, progress=False)[layer.stats]
+    np.testing.assert_allclose(mean[1], np.mean([rows(0, 2, 2)[1, 1], rows(1, 2, 2)[1, 1]]))
+    np.testing.assert_allclose(var[1], np.var([rows(0, 2, 2)[1, 1], rows(1, 2, 2)[1, 1]]), 1e-6)
+
+
 WRONG_BATCHES = [
     (None, TypeError, ["batches must be an iterable", "NoneType", "[batch]"]),
     (5, TypeError, ["batches must be an iterable", "int"]),

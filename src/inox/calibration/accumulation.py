@@ -9,7 +9,7 @@ from ..nn.normalization.pooled_moments import PooledMoments, pool_in, pooling_ke
 from ..nn.state import State
 from .checks import check_exported, check_state
 from .entries import in_containers_of
-from .layers import batch_norms, empty_pool, own_arrays, sharing_copy
+from .layers import batch_norms, own_arrays, sharing_copy
 
 Tree = TypeVar("Tree")
 POOLING = "pooling, pooled = accumulate(model, state)"
@@ -74,9 +74,9 @@ def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
     check_state(state, "state", POOLING)
     pools: dict[str, Any] = {}
     for key, layer in batch_norms(model).items():
-        pool = empty_pool(layer, state)
+        running = layer.running_statistics(state)
         if layer.training or pooling_key(key) in state:
-            pools[pooling_key(key)] = pool
+            pools[pooling_key(key)] = PooledMoments.empty(running.mean)
     return sharing_copy(model), like(state, own_arrays(dict(state)) | pools)
 
 

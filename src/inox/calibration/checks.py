@@ -97,12 +97,6 @@ def check_batch(batch: Any) -> None:
             )
 
 
-def check_switch(value: Any, name: str) -> None:
-    """Raises where a switch isn't True or False: the text "no" would count as True."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False; found {value!r}. Write {name}=False.")
-
-
 def check_called(layers: Iterable[Any], reached: Collection[Any], *, every: bool = False) -> None:
     """Raises where none of the layers, or not every one, has been given anything in training mode.
 

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..nn import BatchNorm, StateKey, modules
-from ..nn.normalization.pooled_moments import PooledMoments
 
-Array = jax.Array
 Tree = TypeVar("Tree")
 
 
@@ -44,9 +42,3 @@ def pooling_copy(tree: Tree, training: Collection[str]) -> Tree:
 def own_arrays(tree: Tree) -> Tree:
     """A copy with arrays of its own: it outlives the donation of the tree, and the tree its own."""
     return jax.tree.map(lambda leaf: jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf, tree)
-
-
-def empty_pool(layer: BatchNorm, state: Any) -> PooledMoments:
-    """The moments of no batch for a layer, in float32 or float64 whatever its statistics are in."""
-    mean = layer.running_statistics(state).mean
-    return PooledMoments.empty(mean if mean.dtype == jnp.float64 else mean.astype(jnp.float32))

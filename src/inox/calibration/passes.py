@@ -12,7 +12,7 @@ from ..nn.normalization.containers import like
 from ..nn.normalization.pooled_moments import PooledMoments, pooling_key
 from ..nn.state import State
 from .checks import check_batch, check_called
-from .layers import empty_pool, pooling_copy
+from .layers import pooling_copy
 
 Apply = Callable[[Any, State, Any], Mapping[str, Any]]
 Layers = Mapping[StateKey, BatchNorm]
@@ -97,7 +97,10 @@ def pool_once(
     Only they are in training mode. The state is not changed, and neither is the model.
     """
     keys = {key: pooling_key(key) for key in chosen}
-    pools: State = {keys[key]: empty_pool(layer, state) for key, layer in chosen.items()}
+    pools: State = {
+        keys[key]: PooledMoments.empty(layer.running_statistics(state).mean)
+        for key, layer in chosen.items()
+    }
     step = Step(run.apply, pooling_copy(model, chosen.keys()), keys.values())
     number = 0
     for batch in run.batches:

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves
 
+from ..functional.arguments import check_switch
 from ..nn import BatchNorm, StateKey, Statistics
 from ..nn.normalization.pooled_moments import PooledMoments
 from ..nn.state import State
-from .checks import check_called, check_run, check_switch
+from .checks import check_called, check_run
 from .entries import in_containers_of
 from .layers import batch_norms, own_arrays
 from .passes import Apply, Bar, Pass, order_of_calls, pool_once, repeatable
@@ -55,7 +56,8 @@ def recalibrate(
 
     Args:
         apply: A function of model, state and one batch that calls the model and returns the state.
-            It is compiled in each call, once for each shape of a batch. It must not set the mode.
+            It is compiled in each call, once for each shape of a batch. It leaves the mode alone:
+            the batch norms whose moments are pooled are in training mode, all others in evaluation.
         model: Any PyTree that holds layers, exported with :func:`.export_state`.
         state: Its state.
         batches: The data, any iterable: a generator will do. With `sequential`, one that can be
@@ -70,10 +72,10 @@ def recalibrate(
     Raises:
         TypeError: If `apply` is no function or returns no state, `state` isn't a dict, `batches`
             no iterable of PyTrees of arrays, or `progress` or `sequential` no bool.
-        ValueError: If there are no batches, they can't be repeated for `sequential`, they hold
-            integers that don't fit JAX's, the model holds no batch norm of the state, `apply` loses
-            a part of the state or leaves out a layer, or the data makes the statistics of a layer
-            without `skip_nonfinite` infinite or NaN.
+        ValueError: If there are no batches, they can't be repeated for `sequential`, hold integers
+            that don't fit JAX's, or one element of a channel in all; if the model holds no batch
+            norm of the state, `apply` loses a part of the state or leaves out a layer; or if the
+            data makes the statistics of a layer without `skip_nonfinite` infinite or NaN.
 
     Example:
         >>> import jax, inox.nn as nn
@@ -143,13 +145,15 @@ def _replacement(
             f"{channels}. Leave such samples out, mask them with where, or build the layer with "
             "skip_nonfinite=True, which then keeps the old statistics of these channels."
         )
+    if strict and (alone := np.flatnonzero(np.asarray(count) == 1).tolist()):
+        raise ValueError(
+            f"batches hold one element of {str(layer.stats)!r} in the channels {alone}, and one "
+            "element has no variance. Give more data."
+        )
     seen = (count > 0) & finite
     changed: dict[Any, Any] = {
         layer.stats: Statistics(
-            *(
-                jnp.where(seen, fresh.astype(old.dtype), old)
-                for fresh, old in zip((mean, var), running, strict=True)
-            )
+            jnp.where(seen, mean, running.mean), jnp.where(seen, var, running.var)
         )
     }
     if isinstance(layer.batches, StateKey):

@@ -36,7 +36,7 @@ def shares(counts: Any, states: int) -> list[Any]:
             f"counts must have one number for each state; found {len(listed)} for {states} "
             "states, of which there must be at least one."
         )
-    found = [_number(count) for count in listed]
+    found = [_exact(count) for count in listed]
     known = [number for number in found if not isinstance(number, Tracer)]
     usable = all(isinstance(number, Fraction) and number >= 0 for number in known)
     if not usable or (len(known) == len(found) and not any(known)):
@@ -56,7 +56,7 @@ def shares(counts: Any, states: int) -> list[Any]:
     return [2 * (number / together) for number in floats]
 
 
-def _number(count: Any) -> Any:
+def _exact(count: Any) -> Any:
     """A count as a fraction; as a float if it isn't finite, and as it is if it is traced."""
     if shape := np.shape(count):
         raise ValueError(f"counts must be scalars; found shape {shape}. {CURE}")
