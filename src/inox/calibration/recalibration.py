@@ -145,9 +145,11 @@ def _replacement(
             f"{channels}. Leave such samples out, mask them with where, or build the layer with "
             "skip_nonfinite=True, which then keeps the old statistics of these channels."
         )
-    if strict and (alone := np.flatnonzero(np.asarray(count) == 1).tolist()):
+    alone = count == jnp.ones_like(count)
+    if strict and bool(alone.any()):
+        channels = np.flatnonzero(np.asarray(alone)).tolist()
         raise ValueError(
-            f"batches hold one element of {str(layer.stats)!r} in the channels {alone}, and one "
+            f"batches hold one element of {str(layer.stats)!r} in the channels {channels}, and one "
             "element has no variance. Give more data."
         )
     seen = (count > 0) & finite
