@@ -22,7 +22,7 @@ def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
     .. math:: n = \sum_i n_i, \qquad m = \sum_i \frac{n_i}{n} m_i, \qquad
         v = \sum_i \frac{n_i}{n} \left( v_i + (m_i - m)^2 \right)
 
-    The state that is returned has one entry more for each batch norm in training mode, its
+    The state that is returned has one entry more for each batch norm that isn't frozen, its
     :class:`.PooledMoments`, empty at first. A layer that finds this entry adds the moments of each
     batch to it, and leaves the running statistics alone; :func:`commit` then moves them once. So k
     microbatches move the running statistics as the one large batch would have done: the mean
@@ -34,10 +34,10 @@ def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
     large batch. Only `axis_name` or a sharded batch change that.
 
     Whether a layer pools is decided by the state alone, so the copy has the structure of the model:
-    a gradient or an optimizer made for one fits the other. Batch norms in evaluation mode, and
-    frozen ones, are passed through. The structure of the state does not change from batch to
-    batch: it can be the carry of `jax.lax.scan`. A layer that is called several times in one pass
-    pools all its calls.
+    a gradient or an optimizer made for one fits the other. A batch norm that is called in
+    evaluation mode pools nothing, and :func:`commit` then leaves it as it was. The structure of the
+    state does not change from batch to batch: it can be the carry of `jax.lax.scan`. A layer that
+    is called several times in one pass pools all its calls.
 
     The arrays of the state that is returned are its own, so it can be donated to the compiled
     function that takes it from microbatch to microbatch. The copy of the model shares its arrays
@@ -75,9 +75,12 @@ def accumulate(model: Tree, state: Mapping[str, Any]) -> tuple[Tree, State]:
     pools: dict[str, Any] = {}
     for key, layer in batch_norms(model).items():
         running = layer.running_statistics(state)
-        if layer.training or pooling_key(key) in state:
+        # Also in evaluation mode: a single call may be one of training mode.
+        if not layer.frozen or pooling_key(key) in state:
             pools[pooling_key(key)] = PooledMoments.empty(running.mean)
-    return sharing_copy(model), like(state, own_arrays(dict(state)) | pools)
+    return sharing_copy(model), like(
+        state, {key: own_arrays(entry) for key, entry in state.items()} | pools
+    )
 
 
 def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> State:

@@ -5,7 +5,6 @@ which float32 counts. Its share of all samples is no larger than 1, and exact bu
 """
 
 import math
-import numbers
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -60,13 +59,11 @@ def _exact(count: Any) -> Any:
     """A count as a fraction; as a float if it isn't finite, and as it is if it is traced."""
     if shape := np.shape(count):
         raise ValueError(f"counts must be scalars; found shape {shape}. {CURE}")
-    kind = getattr(count, "dtype", None)
-    real = kind is None or jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating)
-    value = count
-    if isinstance(count, (jax.Array, np.ndarray, np.generic)) and not isinstance(count, Tracer):
-        value = count.item()
-    if not real or isinstance(value, bool) or not isinstance(value, (numbers.Real, Tracer)):
+    value: Any = count
+    if isinstance(count, (jax.Array, np.ndarray, np.generic)):
+        real = jnp.issubdtype(count.dtype, jnp.integer) or jnp.issubdtype(count.dtype, jnp.floating)
+        value = None if not real else count if isinstance(count, Tracer) else count.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, Tracer)):
         raise TypeError(f"counts must be real numbers; found {count!r}. {CURE}")
-    number: Any = value
     infinite = isinstance(value, float) and not math.isfinite(value)
-    return number if infinite or isinstance(value, Tracer) else Fraction(number)
+    return value if infinite or isinstance(value, Tracer) else Fraction(value)
