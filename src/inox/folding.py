@@ -34,7 +34,7 @@ from .nn import BatchNorm, Parameter
 __all__ = ["fold"]
 
 Array = jax.Array
-Apply = Callable[[Any, Any, Any], Any]
+LinearMap = Callable[[Any, Any, Any], Any]  # of kernel, bias and x
 
 
 def fold(
@@ -44,7 +44,7 @@ def fold(
     bias: ArrayLike | None = None,
     *,
     axis: int | None = None,
-    check: tuple[Apply, Any] | None = None,
+    check: tuple[LinearMap, Any] | None = None,
     tolerance: float | None = None,
 ) -> tuple[Array, Array]:
     r"""Folds a batch norm into the kernel and bias of the map before it.
@@ -276,7 +276,7 @@ def _compare(
     state: Mapping[str, Any],
     plain: tuple[Array, Array | None],
     folded: tuple[Array, Array],
-    check: tuple[Apply, Any],
+    check: tuple[LinearMap, Any],
     tolerance: float,
 ) -> None:
     """Raises where the folded map is further from the map and the norm than the tolerance."""

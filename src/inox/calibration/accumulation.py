@@ -7,9 +7,9 @@ from ..nn import BatchNorm
 from ..nn.normalization.containers import like, read
 from ..nn.normalization.pooled_moments import PooledMoments, pool_in, pooling_key
 from ..nn.state import State
-from .checks import check_exported, check_state
-from .entries import in_containers_of
+from .caller_checks import check_exported, check_state
 from .layers import batch_norms, own_arrays, sharing_copy
+from .state_entries import in_containers_of
 
 Tree = TypeVar("Tree")
 POOLING = "pooling, pooled = accumulate(model, state)"

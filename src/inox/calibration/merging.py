@@ -14,9 +14,9 @@ from ..functional.moments import Moments, merge_moments
 from ..nn import Statistics
 from ..nn.normalization.containers import like
 from ..nn.state import State
-from .entries import counts_batches, statistics_at
 from .layers import own_arrays
 from .shares import shares
+from .state_entries import counts_batches, statistics_at
 
 Array = jax.Array
 

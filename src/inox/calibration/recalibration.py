@@ -11,10 +11,10 @@ from ..functional.arguments import check_switch
 from ..nn import BatchNorm, StateKey, Statistics
 from ..nn.normalization.pooled_moments import PooledMoments
 from ..nn.state import State
-from .checks import check_called, check_run
-from .entries import in_containers_of
+from .caller_checks import check_called, check_run
 from .layers import batch_norms, own_arrays
 from .passes import Apply, Bar, Pass, order_of_calls, pool_once, repeatable
+from .state_entries import in_containers_of
 
 
 def recalibrate(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ..nn import BatchNorm, StateKey, modules
-from .entries import statistics_at
+from .state_entries import statistics_at
 
 # Shown in messages: how the functions that run a network over data are called.
 CALL = "recalibrate(apply, model, state, batches), with apply(model, state, batch) -> state"
