@@ -1,8 +1,8 @@
 r"""Batch norm folded into the linear map before it.
 
 In evaluation mode a batch norm is an affine map of each channel, with constants. After a linear
-map or a convolution, with a kernel W whose last axis are the output channels and a bias b, the two
-are again one such map:
+map or a convolution, with a kernel W, one axis of which are the output channels (the last, or
+`axis`), and a bias b, the two are again one such map:
 
 .. math:: (W x + b - \hat{\mu}) s + \beta = (W s) x + (b - \hat{\mu}) s + \beta, \qquad
     s = \frac{\gamma}{\sqrt{\hat{v} + \epsilon}}
@@ -18,7 +18,8 @@ True
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -33,7 +34,7 @@ from .nn import BatchNorm, Parameter
 __all__ = ["fold"]
 
 Array = jax.Array
-Apply = Callable[[Any, Any, Any], Any]
+LinearMap = Callable[[Any, Any, Any], Any]  # of kernel, bias and x
 
 
 def fold(
@@ -42,7 +43,8 @@ def fold(
     kernel: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    check: tuple[Apply, Any] | None = None,
+    axis: int | None = None,
+    check: tuple[LinearMap, Any] | None = None,
     tolerance: float | None = None,
 ) -> tuple[Array, Array]:
     r"""Folds a batch norm into the kernel and bias of the map before it.
@@ -56,15 +58,33 @@ def fold(
     the deviation, :math:`W' x` and :math:`b'` are large numbers that cancel; then, and with
     kernels in half precision, look at the agreement on data of your own: `check`.
 
+    Which axis of a kernel are the output channels, its shape can't tell where another has that
+    length too, and folded along the wrong one, the map is wrong without a sign of it. The layouts:
+
+    ======================================================  ====================  ========
+    map                                                     kernel                `axis`
+    ======================================================  ====================  ========
+    `x @ kernel` (Flax, Haiku, Keras)                       :math:`(I, C)`        -1
+    `kernel @ x` (Equinox, PyTorch)                         :math:`(C, I)`        0
+    convolution, grouped or depthwise too, channels last    :math:`(*, I, C)`     -1
+    convolution in Equinox (transposed, too) and PyTorch    :math:`(C, I, *)`     0
+    transposed convolution                                  :math:`(*, I, C)`     -1
+    with `transpose_kernel=True`, and in Haiku and Keras    :math:`(*, C, I)`     -2
+    transposed convolution in PyTorch                       :math:`(I, C, *)`     1
+    ======================================================  ====================  ========
+
     Args:
         layer: A batch norm in evaluation mode.
         state: Its state.
-        kernel: The kernel of a linear map, :math:`(I, C)`, or of a convolution, :math:`(*, I, C)`:
-            any array whose last axis are the output channels.
-        bias: The bias of the map, with one value a channel: :math:`(C)` or with leading axes of
-            size 1. None for 0.
-        check: A pair (apply, x) of a function, `apply(kernel, bias, x)`, that computes the map, and
-            data to compare it on. A missing bias is handed to it as None.
+        kernel: The kernel of a linear map or a convolution, an array of floating-point numbers.
+        bias: The bias of the map, with one value a channel: :math:`(C)`, or with axes of size 1
+            beside. None for 0.
+        axis: The axis of `kernel` with the output channels. None for the last one; a convolution's
+            kernel that has their number along another axis, too, is then refused unless there is
+            a `check`. A kernel of two axes is taken as :math:`(I, C)`, square or not.
+        check: A pair (apply, x) of a function, `apply(kernel, bias, x)`, that computes the map,
+            with the channels last in its result, and data to compare it on. A missing bias is
+            handed to it as None.
         tolerance: The largest difference that `check` lets pass, relative to the largest magnitude
             of the output. 1e-5 is a good choice for float32.
 
@@ -73,12 +93,13 @@ def fold(
         the old one, or :math:`(C)` and the dtype of the kernel.
 
     Raises:
-        TypeError: If `layer` is no batch norm, an array isn't one of real numbers, `check` is no
-            pair of a function and its input, or is asked for under `jax.jit`.
-        ValueError: If the layer is in training mode, the number of channels does not fit, the
-            scale or bias of the layer varies over more than channels, only one of `check` and
-            `tolerance` is given, `tolerance` is negative or not finite, or the largest difference
-            is above it.
+        TypeError: If `layer` is no batch norm, an array holds no floating-point numbers (fold, then
+            quantize), `axis` is no integer, `tolerance` no number, `check` no pair of a function
+            and its input, or there is a check under `jax.jit`.
+        ValueError: If the layer is in training mode, the number of channels does not fit, the axis
+            of output channels can't be told, the scale or bias of the layer varies over more than
+            channels, only one of `check` and `tolerance` is given, `tolerance` is negative or not
+            finite, or the largest difference is above it.
 
     Example:
         >>> import inox.nn as nn
@@ -113,38 +134,80 @@ def fold(
             "check and tolerance belong together; found only one of them. Write "
             "check=(apply, x), tolerance=1e-5."
         )
+    if check is not None:
+        tolerance = _checked_tolerance(check, tolerance)
     running = layer.running_statistics(state)
-    weights = floating(_value(kernel), "kernel")
-    channels = layer.channels
-    if weights.ndim < 2 or weights.shape[-1] != channels:
+    weights = _floats(kernel, "kernel")
+    place = _channel_axis(weights.shape, layer.channels, axis, checked=check is not None)
+    offset = None if bias is None else _floats(bias, "bias")
+    if offset is not None and {offset.size, max(offset.shape, default=0)} != {layer.channels}:
         raise ValueError(
-            f"kernel must have the {channels} channels of the layer as its last axis, and an axis "
-            f"of inputs; found shape {weights.shape}. Move the output channels last."
-        )
-    offset = None if bias is None else floating(_value(bias), "bias")
-    if offset is not None and _not_by_channel(offset.shape, channels):
-        raise ValueError(
-            f"bias must have one value a channel, shape ({channels},), with leading axes of size 1 "
-            f"at most; found shape {offset.shape}."
+            f"bias must have one value a channel, shape ({layer.channels},), with axes of size 1 "
+            f"beside it at most; found shape {offset.shape}."
         )
     if check is None or tolerance is None:
-        return _folded(layer, running, weights, offset)
-    _require_comparable(check, tolerance, (weights, offset, layer.scale, layer.bias, *running))
-    folded = _folded(layer, running, weights, offset)
+        return _folded(layer, running, weights, offset, place)
+    _refuse_tracers((weights, offset, layer, running, check[1]))
+    folded = _folded(layer, running, weights, offset, place)
     _compare(layer, state, (weights, offset), folded, check, tolerance)
     return folded
 
 
-def _value(array: Any) -> Any:
-    return array.value if isinstance(array, Parameter) else array
+def _floats(array: Any, name: str) -> Array:
+    """A kernel or bias as floating-point numbers; integers are refused."""
+    value = array.value if isinstance(array, Parameter) else array
+    kind = getattr(value, "dtype", np.float32)
+    if jnp.issubdtype(kind, jnp.integer) or kind == jnp.bool_:
+        raise TypeError(
+            f"{name} must hold floating-point numbers; found dtype {kind}, in which the folded "
+            "values can't be kept. Fold the kernel that it was quantized from, then quantize; or "
+            f"convert it, {name}.astype(jax.numpy.float32)."
+        )
+    return floating(value, name)
 
 
-def _not_by_channel(shape: tuple[int, ...], channels: int) -> bool:
-    return shape[-1:] != (channels,) or any(length != 1 for length in shape[:-1])
+def _channel_axis(shape: tuple[int, ...], channels: int, axis: Any, *, checked: bool) -> int:
+    """The axis of output channels, counted from 0."""
+    rank = len(shape)
+    if rank < 2:
+        raise ValueError(f"kernel must have an axis of inputs and one of outputs; found {shape}.")
+    try:
+        place = -1 if axis is None else operator.index(axis)
+        if isinstance(axis, bool):
+            raise TypeError
+    except TypeError:
+        raise TypeError(
+            f"axis must be one integer, that of the kernel's axis of output channels; found "
+            f"{axis!r}. Write axis=-1 for the last one."
+        ) from None
+    if not -rank <= place < rank:
+        raise ValueError(
+            f"axis {place} is out of range for kernel of shape {shape}. Use values from {-rank} to "
+            f"{rank - 1}."
+        )
+    if shape[place] != channels:
+        named = "last" if axis is None else f"axis={axis}"
+        raise ValueError(
+            f"kernel must have the {channels} channels of the layer along the axis of its output "
+            f"channels, {named}; found shape {shape}. Tell the axis, axis=-2 for example, or move "
+            "the output channels last. Where they take two axes, reshape these to one."
+        )
+    # A square kernel of a linear map is taken as documented: `x @ kernel` is what it is for in
+    # JAX. Among convolutions' kernels both orders are in use, even within JAX: a transposed one
+    # with transpose_kernel=True has the outputs before the inputs. A check tells which it was.
+    square = channels > 1 and shape.count(channels) > 1
+    if axis is None and not checked and rank > 2 and square:
+        raise ValueError(
+            f"kernel of shape {shape} has {channels} channels along more than one axis, so which "
+            "are the output channels can't be told. Write axis=-1 for the last, axis=-2 for the "
+            "kernel of a transposed convolution with transpose_kernel=True, or let "
+            "check=(apply, x), tolerance=1e-5 compare the maps."
+        )
+    return place % rank
 
 
 def _folded(
-    layer: BatchNorm, running: Any, kernel: Array, bias: Array | None
+    layer: BatchNorm, running: Any, kernel: Array, bias: Array | None, axis: int
 ) -> tuple[Array, Array]:
     wide = jnp.dtype(jnp.float64 if kernel.dtype == jnp.float64 else jnp.float32)
     mean, var = (leaf.astype(wide) for leaf in running)
@@ -157,7 +220,8 @@ def _folded(
     beta = _by_channel(layer.bias, "bias", layer.channels, wide)
     if beta is not None:
         offset = offset + beta
-    product = kernel.astype(wide) * jnp.reshape(factor, (1,) * (kernel.ndim - 1) + factor.shape)
+    along = tuple(n if place == axis else 1 for place, n in enumerate(kernel.shape))
+    product = kernel.astype(wide) * jnp.reshape(factor, along)
     if bias is None:
         return product.astype(kernel.dtype), offset.astype(kernel.dtype)
     return product.astype(kernel.dtype), jnp.reshape(offset, bias.shape).astype(bias.dtype)
@@ -177,19 +241,30 @@ def _by_channel(parameter: Parameter | None, name: str, channels: int, dtype: An
     return jnp.broadcast_to(jnp.reshape(value, shape[-1:]), (channels,)).astype(dtype)
 
 
-def _require_comparable(check: Any, tolerance: float, arrays: Sequence[Any]) -> None:
-    """Raises where the check can't be made."""
+def _checked_tolerance(check: Any, tolerance: Any) -> float:
+    """The tolerance as a number, where check and tolerance are ones that can be used."""
     if not isinstance(check, (tuple, list)) or len(check) != 2 or not callable(check[0]):
         raise TypeError(
             f"check must be a pair (apply, x), of a function apply(kernel, bias, x) and its input; "
             f"found {type(check).__name__}."
         )
-    if not (math.isfinite(tolerance) and tolerance >= 0):
+    _refuse_tracers(tolerance)
+    if isinstance(tolerance, (str, bytes, bool, np.bool_)) or not hasattr(tolerance, "__float__"):
+        raise TypeError(
+            f"tolerance must be a number; found {tolerance!r}. Give the largest difference "
+            "allowed, as a share of the largest output, such as 1e-5."
+        )
+    number = float(tolerance)
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError(
             f"tolerance must be a finite number from 0; found {tolerance!r}. Give the largest "
             "difference allowed, as a share of the largest output, such as 1e-5."
         )
-    if any(isinstance(_value(array), Tracer) for array in (*arrays, check[1])):
+    return number
+
+
+def _refuse_tracers(tree: Any) -> None:
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)):
         raise TypeError(
             "check compares numbers, which are not known under jax.jit. Fold outside of it, or "
             "leave check out."
@@ -201,7 +276,7 @@ def _compare(
     state: Mapping[str, Any],
     plain: tuple[Array, Array | None],
     folded: tuple[Array, Array],
-    check: tuple[Apply, Any],
+    check: tuple[LinearMap, Any],
     tolerance: float,
 ) -> None:
     """Raises where the folded map is further from the map and the norm than the tolerance."""

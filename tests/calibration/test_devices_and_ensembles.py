@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from inox.calibration import accumulate, commit
-from inox.nn import BatchNorm, BatchRenorm, export_state
+from inox.calibration import accumulate, commit, merge_states
+from inox.folding import fold
+from inox.nn import BatchNorm, BatchRenorm, Statistics, export_state
 from tests.calibration.networks import Network, assert_exact_moments, rows
 from tests.functional.programs import quick_jit
 
@@ -49,6 +51,29 @@ def test_microbatches_inside_shard_map_and_vmap():
     for device in range(8):
         mean, var = (leaf[device] for leaf in several[layer.stats])
         assert_exact_moments(mean, var, microbatches())
+
+
+@pytest.mark.parametrize("spec", [P(), P("channels")], ids=["replicated", "split"])
+def test_states_and_kernels_on_an_explicit_mesh(spec):
+    """Copies, pooled and folded arrays are split over the devices as those handed in are."""
+    mesh = jax.make_mesh((4,), ("channels",), axis_types=(AxisType.Explicit,))
+    layer, plain = export_state(BatchNorm(8))
+    plain = {layer.stats: Statistics(jnp.arange(8.0), jnp.arange(1.0, 9))}
+    kernel = jnp.asarray(rows(0, 5, 8))
+    with jax.set_mesh(mesh):
+        state = jax.device_put(plain, NamedSharding(mesh, spec))
+        placed = jax.device_put(kernel, NamedSharding(mesh, P(None, *spec)))
+        for wrap in (lambda f: f, jax.jit):
+            merged = wrap(lambda state: merge_states([state, state], [1, 2]))(state)
+            pooled = wrap(lambda state: accumulate(layer, state)[1])(state)
+            for leaf in jax.tree.leaves([merged, pooled]):
+                assert jax.typeof(leaf).sharding.spec == P(*spec or (None,))
+            close(merged, plain)
+            close(pooled[layer.stats], plain[layer.stats])
+        layer.train(False)
+        folded = fold(layer, state, placed)
+        assert jax.typeof(folded[0]).sharding.spec == P(None, *spec or (None,))
+    close(folded, fold(layer, plain, kernel))
 
 
 def stack(trees):

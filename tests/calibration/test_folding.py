@@ -7,7 +7,7 @@ import pytest
 
 from inox.folding import fold
 from inox.nn import BatchNorm, BatchRenorm, LayerNorm, Parameter, Statistics, export_state
-from tests.calibration.networks import message_has
+from tests.calibration.networks import message_has, same_bits
 
 CHANNELS = 4
 
@@ -87,6 +87,101 @@ def test_compiled_parameters_and_scalar_scales():
     np.testing.assert_allclose(linear(*folded, normal(5, 3)), layer(y, state)[0], atol=1e-5)
 
 
+def by_layout(convolution, layout, **options):
+    """A map `apply(kernel, bias, x)` by one of lax's convolutions, with a bias of any shape."""
+
+    def apply(kernel, bias, x):
+        y = convolution(x, kernel, (1, 1), "SAME", dimension_numbers=layout, **options)
+        return y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
+
+    return apply
+
+
+FORWARD, TRANSPOSED = jax.lax.conv_general_dilated, jax.lax.conv_transpose
+HWIO, OIHW = ("NHWC", "HWIO", "NHWC"), ("NHWC", "OIHW", "NHWC")
+# Name, map, shape of the kernel, axis of output channels; CHANNELS in and out where it can be.
+LAYOUTS = [
+    ("conv", by_layout(FORWARD, HWIO), (3, 3, CHANNELS, CHANNELS), -1),
+    ("conv_of_as_many_pixels", by_layout(FORWARD, HWIO), (CHANNELS, 3, CHANNELS, CHANNELS), 3),
+    ("outputs_first", by_layout(FORWARD, OIHW), (CHANNELS, CHANNELS, 3, 3), 0),
+    ("grouped", by_layout(FORWARD, HWIO, feature_group_count=2), (3, 3, 2, CHANNELS), -1),
+    ("depthwise", by_layout(FORWARD, HWIO, feature_group_count=4), (3, 3, 1, CHANNELS), None),
+    ("transposed", by_layout(TRANSPOSED, HWIO), (3, 3, CHANNELS, CHANNELS), -1),
+    (
+        "transpose_kernel",
+        by_layout(TRANSPOSED, HWIO, transpose_kernel=True),
+        (3, 3, CHANNELS, CHANNELS),
+        -2,
+    ),
+    (
+        "transpose_kernel_outputs_first",  # PyTorch's (I, C, H, W)
+        by_layout(TRANSPOSED, OIHW, transpose_kernel=True),
+        (CHANNELS, CHANNELS, 3, 3),
+        1,
+    ),
+    ("matrix_first", lambda w, b, x: linear(w.T, b, x), (CHANNELS, CHANNELS), 0),
+    ("matrix_last", linear, (CHANNELS, CHANNELS), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("apply", "shape", "axis"), [case[1:] for case in LAYOUTS], ids=[case[0] for case in LAYOUTS]
+)
+def test_every_layout_can_be_said(apply, shape, axis):
+    """Folded along the axis that is told, the map alone gives what map and norm gave.
+
+    Against the real map, with and without a bias, in whatever layout that comes.
+    """
+    layer, state = make_layer()
+    kernel = normal(*shape, seed=2)
+    x = normal(5, CHANNELS) if len(shape) == 2 else normal(2, 5, 5, CHANNELS)
+    for bias in (None, normal(CHANNELS, seed=3), normal(CHANNELS, 1, 1, seed=3)):
+        folded = fold(layer, state, kernel, bias, axis=axis)
+        assert folded[0].shape == shape
+        assert folded[1].shape == ((CHANNELS,) if bias is None else bias.shape)
+        expected = np.asarray(layer(apply(kernel, bias, x), state)[0])
+        np.testing.assert_allclose(apply(*folded, x), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_layout_that_cannot_be_told_is_refused():
+    """A convolution's kernel as wide as it is deep needs its axis, or data to check it on.
+
+    Along the wrong axis the map would be wrong by half, and its shape would not show it.
+    """
+    layer, state = make_layer()
+    kernel, x = normal(3, 3, CHANNELS, CHANNELS), normal(2, 5, 5, CHANNELS)
+    transposed = by_layout(TRANSPOSED, HWIO, transpose_kernel=True)
+    expected = np.asarray(layer(transposed(kernel, None, x), state)[0])
+    wrong = np.asarray(transposed(*fold(layer, state, kernel, axis=-1), x))
+    assert np.abs(wrong - expected).max() > 0.5 * np.abs(expected).max()
+    for shape in ((3, 3, CHANNELS, CHANNELS), (CHANNELS, CHANNELS, CHANNELS), (3, 4, 2, 4)):
+        with pytest.raises(ValueError, match="more than one axis") as error:
+            fold(layer, state, normal(*shape))
+        message_has(error, str(shape), "axis=-1", "axis=-2", "transpose_kernel", "check=")
+    with pytest.raises(ValueError, match="is exceeded"):
+        fold(layer, state, kernel, check=(transposed, x), tolerance=1e-5)
+    options = {"check": (transposed, x), "tolerance": 1e-5}
+    right = fold(layer, state, kernel, axis=-2, **options)
+    np.testing.assert_allclose(transposed(*right, x), expected, atol=1e-5 * np.abs(expected).max())
+    plain = fold(layer, state, kernel, check=(convolve, x), tolerance=1e-5)
+    same_bits(plain, fold(layer, state, kernel, axis=-1))
+    # A single channel has one factor, whatever the axis.
+    one, state = export_state(BatchNorm(1))
+    one.train(False)
+    assert fold(one, state, jnp.ones((3, 3, 1, 1)))[0].shape == (3, 3, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32, jnp.bool_])
+def test_integers_are_refused(dtype):
+    """A quantized kernel or bias has no room for the folded numbers, which are no integers."""
+    layer, state = make_layer()
+    kernel, bias = jnp.ones((3, CHANNELS), dtype), jnp.ones(CHANNELS, dtype)
+    for arguments, name in (((kernel,), "kernel"), ((normal(3, CHANNELS), bias), "bias")):
+        with pytest.raises(TypeError, match="floating-point") as error:
+            fold(layer, state, *arguments)
+        message_has(error, name, np.dtype(dtype).name, "then quantize", "astype")
+
+
 def test_the_self_check_names_the_largest_deviation():
     """A map that isn't the kernel's is caught, with the deviation, its channel and the cure."""
     layer, state = make_layer()
@@ -119,6 +214,8 @@ def test_mistakes_are_told():
         ((kernel, jnp.zeros((5, CHANNELS))), {}, "bias must have one value"),
         ((kernel,), {"tolerance": 1e-5}, "belong together"),
         ((kernel,), {"check": (linear, kernel)}, "belong together"),
+        ((kernel,), {"axis": 0}, "axis=0"),
+        ((kernel,), {"axis": 2}, "axis 2 is out of range"),
     ):
         with pytest.raises(ValueError, match=match):
             fold(layer, state, *arguments, **options)
@@ -128,9 +225,20 @@ def test_mistakes_are_told():
         ((x, linear), 1e-5, TypeError, "check must be a pair"),
         ((linear, x), -1e-5, ValueError, "tolerance must be a finite number"),
         ((linear, x), np.nan, ValueError, "tolerance must be a finite number"),
+        ((linear, x), "1e-5", TypeError, "tolerance must be a number"),
+        ((linear, x), True, TypeError, "tolerance must be a number"),
     ):
         with pytest.raises(kind, match=match):
             fold(layer, state, kernel, check=check, tolerance=tolerance)
+    for axis in (True, "last", 1.0, (0, 1)):
+        with pytest.raises(TypeError, match="axis must be one integer"):
+            fold(layer, state, kernel, axis=axis)
+    same_bits(
+        fold(layer, state, kernel, check=(linear, x), tolerance=np.float32(1e-5)),
+        fold(layer, state, kernel, axis=np.int64(1)),
+    )
+    with pytest.raises(TypeError, match=r"under jax\.jit"):
+        jax.jit(lambda x: fold(layer, state, kernel, check=(linear, {"x": x}), tolerance=1))(x)
     with pytest.raises(TypeError, match=r"under jax\.jit"):
         jax.jit(lambda kernel: fold(layer, state, kernel, check=(linear, x), tolerance=1))(kernel)
     with pytest.raises(TypeError, match="must be a batch norm"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inox.calibration import merge_states, recalibrate
-from inox.nn import BatchNorm, StateEntry, export_state
+from inox.nn import BatchNorm, StateEntry, Statistics, export_state
 from tests.calibration.networks import (
     apply,
     message_has,
@@ -75,6 +75,60 @@ def test_restored_states_and_scale_of_the_counts():
     same_bits(merge_states(restored, [2, 4, 6])[layer.stats], expected[layer.stats])
 
 
+# Counts as they come: what is beyond the integers of JAX, or beyond any float, and the exact share
+# of the first.
+LARGE = {
+    "int64": (np.array([2**32 + 1000, 1000]), (2**32 + 1000) / (2**32 + 2000)),
+    "uint64": (np.array([2**63, 2**63], np.uint64), 0.5),
+    "scalars": ([np.int64(3 * 10**9), np.uint64(10**9)], 0.75),
+    "python": ([3 * 10**9, 10**9], 0.75),
+    "beyond_floats": ([3 * 10**400, 10**400], 0.75),
+    "largest_floats": ([1.5e308, 0.5e308], 0.75),
+    "smallest_floats": ([1.5e-310, 0.5e-310], 0.75),
+    "mixed": ([2**40, np.float16(0.0)], 1.0),
+    "parts": ([0.03, 0.01], 0.75),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_counts_of_any_size(name):
+    """Counts that JAX's integers would wrap, or that add up to less than 1, weigh as they are."""
+    counts, share = LARGE[name]
+    states = [
+        {".stats": Statistics(jnp.full(2, mean), jnp.full(2, var))}
+        for mean, var in ((0.0, 1.0), (4.0, 3.0))
+    ]
+    rest = 1 - share if name != "int64" else 1000 / (2**32 + 2000)
+    for wrap in (lambda f: f, jax.jit):  # the counts are known there, too
+        found = wrap(lambda: merge_states(states, counts))()[".stats"]
+        np.testing.assert_allclose(found.mean, 4 * rest, rtol=2e-7)
+        exact = share * 1 + rest * 3 + share * rest * 16
+        np.testing.assert_allclose(found.var, exact, rtol=4e-7)
+
+
+def test_traced_counts_of_any_unit():
+    """Counts that are known only in the computation: the same shares, also as fractions of one."""
+    _, _, states = clients()
+    expected = merge_states(states, [1, 2, 3])
+    merge = jax.jit(merge_states)
+    for counts in (np.array([1, 2, 3], np.int8), np.float32([0.01, 0.02, 0.03])):
+        for found in (merge(states, counts), merge(states, list(counts))):
+            for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_low_precision_statistics_are_pooled_in_float32():
+    """Statistics in bfloat16 lose one rounding to it: not those of the sums in between."""
+    kept = jnp.bfloat16
+    states = [
+        {".stats": Statistics(jnp.full(2, 100 + i, kept), jnp.full(2, 0.5, kept))} for i in range(3)
+    ]
+    found = merge_states(states, [300, 400, 300])[".stats"]
+    assert found.mean.dtype == found.var.dtype == kept
+    np.testing.assert_array_equal(found.mean, np.full(2, 101, kept))
+    np.testing.assert_array_equal(found.var, np.full(2, 1.1, kept))
+
+
 def test_other_entries_must_agree():
     """An entry that isn't batch norm's is kept where all have it, and an error where they don't."""
     _, state = export_state([BatchNorm(2), StateEntry(jnp.arange(3.0))])
@@ -103,5 +157,23 @@ def test_mistakes_are_told():
     ):
         with pytest.raises(ValueError, match=match):
             merge_states(wrong, counts)
-    with pytest.raises(TypeError, match="state dictionaries"):
-        merge_states([first, None], [1, 1])
+    for wrong, found in (([first, None], "NoneType"), (first, "dict"), (5, "int")):
+        with pytest.raises(TypeError, match="state dictionaries") as error:
+            merge_states(wrong, [1, 1])
+        message_has(error, "states", found, "counts=[1000, 500]")
+    for counts in (5, None, "111", {"a": 1}, np.int64(5), np.array(5), jnp.array(5)):
+        with pytest.raises(TypeError, match="counts must be a list of numbers") as error:
+            merge_states(states, counts)
+        message_has(error, "counts=[1000, 500]")
+    for count in (True, np.True_, jnp.array(True), "1", None, 1j, np.complex64(1)):
+        with pytest.raises(TypeError, match="counts must be real numbers"):
+            merge_states(states, [count, 1, 1])
+    for count in (np.nan, np.inf, -np.inf, -1, np.int8(-1), jnp.float32(-0.5)):
+        with pytest.raises(ValueError, match="finite numbers from 0"):
+            merge_states(states, [1, count, 1])
+    with pytest.raises(ValueError, match="finite numbers from 0"):
+        jax.jit(lambda count: merge_states(states, [count, -1, 1]))(1.0)
+    whole = {key: jax.tree.map(lambda leaf: leaf.astype(int), e) for key, e in first.items()}
+    with pytest.raises(TypeError, match="floating-point") as error:
+        merge_states([first, whole], [1, 1])
+    message_has(error, "int32", "'.stats'")

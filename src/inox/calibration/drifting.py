@@ -89,10 +89,10 @@ class Drift:
         for row in self.rows:
             z, ratio, divergence = row.mean_score, row.log_variance_ratio, row.divergence
             lines.append(
-                f"{row.layer:{width}} {len(z):8} {_number(np.abs(z).mean()):>6}"
-                f"  {_number(_worst(z), '+'):>6}  {_number(np.abs(ratio).mean()):>8}"
-                f"  {_number(_worst(ratio), '+'):>9}  {_number(divergence.mean()):>6}"
-                f"  {_number(divergence.max()):>6}  {int(np.argmax(divergence)):13}"
+                f"{row.layer:{width}} {len(z):8} {_rounded(np.abs(z).mean()):>6}"
+                f"  {_rounded(_worst(z), '+'):>6}  {_rounded(np.abs(ratio).mean()):>8}"
+                f"  {_rounded(_worst(ratio), '+'):>9}  {_rounded(divergence.mean()):>6}"
+                f"  {_rounded(divergence.max()):>6}  {int(np.argmax(divergence)):13}"
             )
         return "\n".join(lines)
 
@@ -140,8 +140,9 @@ def drift(
         A row for each batch norm that isn't frozen and was called.
 
     Raises:
-        TypeError: If `apply` returns no state.
-        ValueError: As :func:`recalibrate`; statistics that are not finite are no error here.
+        TypeError: As :func:`recalibrate`.
+        ValueError: As :func:`recalibrate`; but a layer that isn't called, as long as another one
+            is, and statistics that are not finite or of one element are no errors here.
 
     Example:
         >>> import jax, inox.nn as nn
@@ -180,7 +181,7 @@ def _worst(values: Array) -> float:
     return float(values[np.argmax(np.abs(values))])
 
 
-def _number(value: float, sign: str = "") -> str:
+def _rounded(value: float, sign: str = "") -> str:
     """Three digits after the point, none for large numbers, a power of ten for extreme ones."""
     size = abs(value)
     if value == 0 or 1e-3 <= size < 100 or not np.isfinite(value):

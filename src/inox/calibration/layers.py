@@ -1,9 +1,10 @@
-"""The batch norms of a tree, and copies of a tree in which they are in another mode."""
+"""The batch norms of a tree, and copies of a tree: in other modes, or with arrays of their own."""
 
 from collections.abc import Collection
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from ..nn import BatchNorm, StateKey, modules
 
@@ -19,17 +20,7 @@ def batch_norms(tree: Any) -> dict[StateKey, BatchNorm]:
     return {layer.stats: layer for layer in found if isinstance(layer.stats, StateKey)}
 
 
-def check_exported(tree: Any) -> None:
-    """Raises where the values of a batch norm have not been taken out of the tree."""
-    for node in modules(tree):
-        if isinstance(node, BatchNorm) and not isinstance(node.stats, StateKey):
-            raise ValueError(
-                "model holds a batch norm whose 'stats' still hold the values. Call model, state "
-                "= inox.nn.export_state(model) once, and use the model that it returns."
-            )
-
-
-def copy(tree: Tree) -> Tree:
+def sharing_copy(tree: Tree) -> Tree:
     """A copy that shares the arrays and nothing else: its modes can be set apart."""
     return jax.tree.map(lambda leaf: leaf, tree)
 
@@ -37,10 +28,17 @@ def copy(tree: Tree) -> Tree:
 def pooling_copy(tree: Tree, training: Collection[str]) -> Tree:
     """A copy with these batch norms in training mode, and all others in evaluation mode.
 
-    Modules that are no batch norms, dropout for example, keep the mode they are in.
+    The others are frozen, so that a call with `training=True` doesn't reach them. Modules that are
+    no batch norms, dropout for example, keep the mode they are in.
     """
-    copied = copy(tree)
+    copied = sharing_copy(tree)
     for node in modules(copied):
         if isinstance(node, BatchNorm):
-            node.training = node.stats in training and not node.frozen
+            node.frozen = node.frozen or node.stats not in training
+            node.training = not node.frozen
     return copied
+
+
+def own_arrays(tree: Tree) -> Tree:
+    """A copy with arrays of its own: it outlives the donation of the tree, and the tree its own."""
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if isinstance(leaf, jax.Array) else leaf, tree)

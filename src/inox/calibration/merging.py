@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..functional.arguments import ArrayLike, floating
+from ..functional.arguments import ArrayLike
 from ..functional.moments import Moments, merge_moments
 from ..nn import Statistics
+from ..nn.normalization.containers import like
 from ..nn.state import State
+from .layers import own_arrays
+from .shares import shares
+from .state_entries import counts_batches, statistics_at
 
 Array = jax.Array
-STATS, BATCHES = ".stats", ".batches"
 
 
 def merge_states(states: Sequence[Mapping[str, Any]], counts: Sequence[ArrayLike]) -> State:
@@ -38,17 +41,20 @@ def merge_states(states: Sequence[Mapping[str, Any]], counts: Sequence[ArrayLike
     such entry.
 
     Args:
-        states: The states, dicts with the same keys.
+        states: The states, dicts with the same keys. Their statistics may be in any container that
+            a layer takes: :class:`.Statistics`, a dict of `mean` and `var`, a list or a tuple.
         counts: For each state, on how many samples it is based, as a number of any unit: rows,
-            images, batches of one size. A count of 0 leaves a state out.
+            images, batches of one size. A count of 0 leaves a state out. Numbers outside of
+            `jax.jit` may be of any size: their shares are computed in exact arithmetic.
 
     Returns:
-        A new state.
+        A new state, with the containers of the first one and arrays of its own.
 
     Raises:
-        TypeError: If a state isn't a dict.
-        ValueError: If there is no state, keys or shapes differ, or counts are negative, all 0 or
-            not as many as states.
+        TypeError: If a state isn't a dict, its statistics aren't floating-point numbers, or a count
+            is no number.
+        ValueError: If there is no state, keys or shapes differ, or counts are negative, not finite,
+            all 0 or not as many as states.
 
     Example:
         >>> from inox.nn import Statistics
@@ -63,87 +69,75 @@ def merge_states(states: Sequence[Mapping[str, Any]], counts: Sequence[ArrayLike
         | Communication-Efficient Learning of Deep Networks (McMahan et al., 2017)
         | https://arxiv.org/abs/1602.05629
     """
-    states, weights = list(states), _weights(states, counts)
+    states = _listed(states)
+    weights = shares(counts, len(states))
     first = states[0]
     for state in states:
-        if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                f"states must be state dictionaries; found {type(state).__name__}. Write "
-                "merge_states([first, second], counts=[1000, 500])."
-            )
         if differing := sorted(map(str, set(first) ^ set(state))):
             raise ValueError(
                 f"states must have the same keys; {differing[0]!r} is missing from one of them. "
                 "Export copies of one model, with the same prefix."
             )
-    statistics = {key for key in first if _statistics(first[key]) is not None}
-    for key in statistics:
-        _check_shapes(str(key), [state[key] for state in states])
+    statistics = {key for key, entry in first.items() if statistics_at(key, entry) is not None}
+    found = {key: _alike(key, [state[key] for state in states]) for key in statistics}
     merged: State = {}
-    for key in first:
-        entries = [state[key] for state in states]
+    for key, entry in first.items():
         if key in statistics:
-            merged[key] = _pooled(entries, weights)
-        elif key.endswith(BATCHES) and key.removesuffix(BATCHES) + STATS in statistics:
-            merged[key] = _added(entries, weights)
+            merged[key] = like(entry, _pooled(found[key], weights))
+        elif counts_batches(key, statistics):
+            merged[key] = _added([state[key] for state in states], weights)
         else:
-            merged[key] = _same(str(key), entries)
-    return merged
+            merged[key] = own_arrays(_same(str(key), [state[key] for state in states]))
+    return like(first, merged)
 
 
-def _weights(states: Sequence[Any], counts: Sequence[ArrayLike]) -> list[Array]:
-    if not states or len(states) != len(counts):
-        raise ValueError(
-            f"counts must have one number for each state; found {len(counts)} for {len(states)} "
-            "states, of which there must be at least one."
+def _listed(states: Any) -> list[Mapping[str, Any]]:
+    single = isinstance(states, (Mapping, str)) or not hasattr(states, "__iter__")
+    listed: list[Any] = [states] if single else list(states)
+    odd = [states] if single else [state for state in listed if not isinstance(state, Mapping)]
+    if odd:
+        raise TypeError(
+            f"states must be a list of state dictionaries; found {type(odd[0]).__name__}"
+            f"{'' if single else ' in it'}. Write merge_states([first, second], "
+            "counts=[1000, 500])."
         )
-    weights = [floating(count, "counts") for count in counts]
-    if shaped := [weight.shape for weight in weights if weight.shape]:
-        raise ValueError(
-            f"counts must be scalars; found shape {shaped[0]}. Give one number for each state."
-        )
-    if any(isinstance(weight, Tracer) for weight in weights):
-        return weights
-    values = np.array([float(weight) for weight in weights])
-    if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
-        raise ValueError(
-            f"counts must be numbers from 0, and not all 0; found {list(counts)}. They tell on how "
-            "many samples each state is based."
-        )
-    return weights
+    return listed
 
 
-def _statistics(entry: Any) -> Statistics | None:
-    """Running statistics, also as a dict; None for anything else."""
-    if isinstance(entry, Mapping) and set(entry) == {"mean", "var"}:
-        return Statistics(entry["mean"], entry["var"])
-    return entry if isinstance(entry, Statistics) else None
-
-
-def _check_shapes(key: str, entries: Sequence[Any]) -> None:
-    found = [_statistics(entry) for entry in entries]
-    shapes = {np.shape(leaf) for entry in found if entry is not None for leaf in entry}
-    if None in found or len(shapes) > 1:
-        raise ValueError(
-            f"states must hold statistics of one shape at {key!r}; found shapes {sorted(shapes)} "
-            f"in entries of type {sorted({type(entry).__name__ for entry in entries})}. Export "
-            "copies of one model."
-        )
-
-
-def _pooled(entries: Sequence[Any], weights: Sequence[Array]) -> Statistics:
-    found = [_statistics(entry) for entry in entries]
+def _alike(key: str, entries: Sequence[Any]) -> list[Statistics]:
+    """The statistics in the entries of several states, in float32 or float64, of one shape."""
+    found = [statistics_at(key, entry) for entry in entries]
     parts = [Statistics(*map(jnp.asarray, entry)) for entry in found if entry is not None]
-    pooled = merge_moments(
-        *(
-            Moments(jnp.full_like(part.mean, weight.astype(part.mean.dtype)), *part)
-            for part, weight in zip(parts, weights, strict=True)
+    shapes = {leaf.shape for part in parts for leaf in part}
+    if len(parts) < len(entries) or len(shapes) > 1:
+        raise ValueError(
+            f"states must hold statistics of one shape at {str(key)!r}; found shapes "
+            f"{sorted(shapes)} in entries of type "
+            f"{sorted({type(entry).__name__ for entry in entries})}. Export copies of one model."
         )
-    )
-    return Statistics(pooled.mean, pooled.var)
+    kinds = {leaf.dtype for part in parts for leaf in part}
+    if odd := [kind for kind in kinds if not jnp.issubdtype(kind, jnp.floating)]:
+        raise TypeError(
+            f"states must hold statistics in floating-point numbers; found {odd[0]} at "
+            f"{str(key)!r}. Convert them, with their fractions, to float32."
+        )
+    return parts
 
 
-def _added(entries: Sequence[Any], weights: Sequence[Array]) -> Array:
+def _pooled(parts: Sequence[Statistics], weights: Sequence[Any]) -> Statistics:
+    """The pooled statistics, computed in at least float32, in the dtypes of the first ones."""
+    kinds = {leaf.dtype for part in parts for leaf in part}
+    wide = jnp.float64 if jnp.dtype(jnp.float64) in kinds else jnp.float32
+    moments: list[Moments] = []
+    for part, weight in zip(parts, weights, strict=True):
+        mean, var = (leaf.astype(wide) for leaf in part)
+        moments.append(Moments(jnp.full_like(mean, jnp.asarray(weight, wide)), mean, var))
+    pooled = merge_moments(*moments)
+    mean, var = parts[0]
+    return Statistics(pooled.mean.astype(mean.dtype), pooled.var.astype(var.dtype))
+
+
+def _added(entries: Sequence[Any], weights: Sequence[Any]) -> Array:
     """Numbers of batches, of the states that take part."""
     numbers = [
         jnp.where(weight > 0, number, jnp.zeros_like(number))
@@ -161,7 +155,7 @@ def _same(key: str, entries: Sequence[Any]) -> Any:
         )
     for other in others:
         same = jax.tree.structure(first) == jax.tree.structure(other) and all(
-            np.array_equal(one, two)
+            np.array_equal(_numbers(one), _numbers(two))
             for one, two in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True)
         )
         if not same:
@@ -170,3 +164,9 @@ def _same(key: str, entries: Sequence[Any]) -> Any:
                 "it isn't known. Merge it yourself, and leave it out of the states."
             )
     return first
+
+
+def _numbers(leaf: Any) -> Any:
+    """A leaf as something that NumPy can compare: a random key by its numbers."""
+    random_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if random_key else leaf

@@ -8,8 +8,10 @@ import jax
 import numpy as np
 
 from ..nn import BatchNorm, StateKey
+from ..nn.normalization.containers import like
 from ..nn.normalization.pooled_moments import PooledMoments, pooling_key
 from ..nn.state import State
+from .caller_checks import check_batch, check_called
 from .layers import pooling_copy
 
 Apply = Callable[[Any, State, Any], Mapping[str, Any]]
@@ -45,41 +47,46 @@ class Recorder:
 jax.tree_util.register_static(Recorder)
 
 
-def compiled(apply: Apply, model: Any, required: Iterable[str]) -> Callable[[State, Any], State]:
-    """`apply` for this model as a compiled function of state and batch.
+class Step:
+    """`apply` for a model, compiled: a function of state and batch that gives some entries back.
 
     Leaves of the model that are no arrays (functions, in an Equinox module) are constants of it.
     """
-    leaves, treedef = jax.tree.flatten(model)
-    is_array = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
-    required = list(required)
 
-    @jax.jit
-    def run(arrays: list[Any], state: State, batch: Any) -> State:
-        waiting = iter(arrays)
-        whole = [
-            next(waiting) if array else leaf for array, leaf in zip(is_array, leaves, strict=True)
-        ]
-        after = apply(jax.tree.unflatten(treedef, whole), state, batch)
-        if not isinstance(after, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(
-                "apply must return the state, a dict; found "
-                f"{type(after).__name__}. Write for example lambda model, state, batch: "
-                "model(batch, state)[1]."
-            )
-        if lost := [key for key in required if key not in after]:
-            raise ValueError(
-                f"apply must return the whole state; it lacks {str(lost[0])!r}. Pass each call the "
-                "state that the one before returned, and return the last."
-            )
-        return {key: after[key] for key in required}
+    def __init__(self, apply: Apply, model: Any, keys: Iterable[str]) -> None:
+        leaves, treedef = jax.tree.flatten(model)
+        is_array = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
+        keys = list(keys)
+        self.changed: set[str] = set()  # the keys whose entries a trace has seen replaced
+        self.arrays = [leaf for leaf, array in zip(leaves, is_array, strict=True) if array]
 
-    arrays = [leaf for leaf, array in zip(leaves, is_array, strict=True) if array]
+        @jax.jit
+        def run(arrays: list[Any], state: State, batch: Any) -> State:
+            waiting = iter(arrays)
+            whole = [
+                next(waiting) if array else leaf
+                for array, leaf in zip(is_array, leaves, strict=True)
+            ]
+            after = apply(jax.tree.unflatten(treedef, whole), state, batch)
+            if not isinstance(after, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    "apply must return the state, a dict; found "
+                    f"{type(after).__name__}. Write for example lambda model, state, batch: "
+                    "model(batch, state)[1]."
+                )
+            if lost := [key for key in keys if key not in after]:
+                raise ValueError(
+                    f"apply must return the whole state; it lacks {str(lost[0])!r}. Pass each call "
+                    "the state that the one before returned, and return the last."
+                )
+            self.changed |= {key for key in keys if after[key] is not state[key]}
+            return {key: after[key] for key in keys}
 
-    def call(state: State, batch: Any) -> State:
-        return run(arrays, state, batch)
+        self.run = run
 
-    return call
+    def __call__(self, state: State, batch: Any) -> State:
+        """The entries after a batch."""
+        return self.run(self.arrays, state, batch)
 
 
 def pool_once(
@@ -89,16 +96,18 @@ def pool_once(
 
     Only they are in training mode. The state is not changed, and neither is the model.
     """
-    copied = pooling_copy(model, chosen.keys())
     keys = {key: pooling_key(key) for key in chosen}
     pools: State = {
         keys[key]: PooledMoments.empty(layer.running_statistics(state).mean)
         for key, layer in chosen.items()
     }
-    step = compiled(run.apply, copied, keys.values())
+    step = Step(run.apply, pooling_copy(model, chosen.keys()), keys.values())
     number = 0
     for batch in run.batches:
-        before, pools = pools, step({**state, **pools}, batch)
+        check_batch(batch)
+        before, pools = pools, step(like(state, pools), batch)
+        if not number:  # before all of the data has gone through for nothing
+            check_called(chosen, [key for key in chosen if keys[key] in step.changed])
         # Waiting for the batch before this one keeps at most two in memory.
         jax.block_until_ready(before)
         number += 1
@@ -119,11 +128,12 @@ def order_of_calls(
     batch = next(iter(run.batches), None)
     if batch is None:
         return list(chosen)
+    check_batch(batch)
     called: list[str] = []
     recorder: Any = Recorder(called)
     keys = {str(pooling_key(key)): key for key in chosen}
-    recording = {**state, **dict.fromkeys(map(pooling_key, chosen), recorder)}
-    step = compiled(run.apply, pooling_copy(model, chosen.keys()), map(pooling_key, chosen))
+    recording = like(state, dict.fromkeys(map(pooling_key, chosen), recorder))
+    step = Step(run.apply, pooling_copy(model, chosen.keys()), map(pooling_key, chosen))
     jax.eval_shape(step, recording, batch)
     return [keys[str(key)] for key in called]
 

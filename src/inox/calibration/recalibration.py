@@ -5,12 +5,16 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import all_leaves
 
+from ..functional.arguments import check_switch
 from ..nn import BatchNorm, StateKey, Statistics
 from ..nn.normalization.pooled_moments import PooledMoments
-from ..nn.state import State, update_state
-from .layers import batch_norms, check_exported
+from ..nn.state import State
+from .caller_checks import check_called, check_run
+from .layers import batch_norms, own_arrays
 from .passes import Apply, Bar, Pass, order_of_calls, pool_once, repeatable
+from .state_entries import in_containers_of
 
 
 def recalibrate(
@@ -41,15 +45,19 @@ def recalibrate(
     before it in evaluation mode and already recalibrated. The statistics are then exactly those of
     what each layer is given in evaluation mode, for as many passes as there are batch norms.
 
-    Frozen batch norms keep their statistics, and so does a channel that no batch has reached. The
-    mode that batch norms are in plays no part; other modules, dropout for example, stay in theirs.
-    With `warmup`, and in batch renorm, the count of batches becomes at least the number of batches.
+    Frozen batch norms keep their statistics, and so does a channel that no batch has reached. A
+    batch norm of which no channel is reached is an error: `apply` must call it, in training mode,
+    and return the state that it returned. Freeze those that are meant to be left out, such as that
+    of a head which `apply` doesn't call: `model.head = inox.nn.freeze(model.head)`. The mode that
+    batch norms are in plays no part; other modules, dropout for example, stay in theirs. With
+    `warmup`, and in batch renorm, the count of batches becomes at least the number of batches.
 
     Nothing is changed in place. Whatever interrupts the pass, the state handed in is whole.
 
     Args:
         apply: A function of model, state and one batch that calls the model and returns the state.
-            It is compiled in each call, once for each shape of a batch.
+            It is compiled in each call, once for each shape of a batch. It leaves the mode alone:
+            the batch norms whose moments are pooled are in training mode, all others in evaluation.
         model: Any PyTree that holds layers, exported with :func:`.export_state`.
         state: Its state.
         batches: The data, any iterable: a generator will do. With `sequential`, one that can be
@@ -58,13 +66,16 @@ def recalibrate(
         sequential: Whether there is one pass for each batch norm.
 
     Returns:
-        A new state, in which only the statistics of batch norms differ.
+        A new state, in which only the statistics of batch norms differ, in the containers of
+            `state` and with arrays of its own.
 
     Raises:
-        TypeError: If `apply` returns no state.
-        ValueError: If there are no batches, they can't be repeated for `sequential`, `apply` loses
-            a part of the state, or the data makes the statistics of a layer without
-            `skip_nonfinite` infinite or NaN.
+        TypeError: If `apply` is no function or returns no state, `state` isn't a dict, `batches`
+            no iterable of PyTrees of arrays, or `progress` or `sequential` no bool.
+        ValueError: If there are no batches, they can't be repeated for `sequential`, hold integers
+            that don't fit JAX's, or one element of a channel in all; if the model holds no batch
+            norm of the state, `apply` loses a part of the state or leaves out a layer; or if the
+            data makes the statistics of a layer without `skip_nonfinite` infinite or NaN.
 
     Example:
         >>> import jax, inox.nn as nn
@@ -87,24 +98,37 @@ def recalibrate(
 def recalibrated(
     run: Pass, model: Any, state: Mapping[str, Any], sequential: bool, strict: bool = True
 ) -> tuple[State, dict[StateKey, PooledMoments]]:
-    """The new state, and the moments it was made from, by the key of the statistics."""
-    check_exported(model)
+    """The new state, and the moments it was made from, by the key of the statistics.
+
+    With `strict`, each layer must be reached, and its statistics be finite; else one is enough.
+    """
+    check_run(run.apply, model, state, run.batches)
+    check_switch(run.progress, "progress")
+    check_switch(sequential, "sequential")
     chosen = {key: layer for key, layer in batch_norms(model).items() if not layer.frozen}
     for layer in chosen.values():
         layer.running_statistics(state)
+    # Some mappings are no PyTrees, and could not be handed to a compiled function.
+    new: Any = dict(state) if all_leaves([state]) else state
     groups: list[Any] = [list(chosen)] if chosen else []
     if sequential and chosen:
         run = run._replace(batches=repeatable(run.batches))
-        groups = [[key] for key in order_of_calls(run, model, state, chosen)]
-    new: State = dict(state)
+        groups = [[key] for key in order_of_calls(run, model, new, chosen)]
+        check_called(chosen, [key for (key,) in groups], every=strict)
+    replaced: dict[Any, Any] = {}
     pools: dict[StateKey, PooledMoments] = {}
     with Bar(run._replace(repetitions=len(groups))) as bar:
         for group in groups:
             found, number = pool_once(run, model, new, {key: chosen[key] for key in group}, bar)
             pools |= found
             for key, pool in found.items():
-                new = update_state(new, _replacement(chosen[key], new, pool, number, strict))
-    return new, pools
+                replaced |= _replacement(chosen[key], new, pool, number, strict)
+            new = in_containers_of(new, replaced)
+    reached = [key for key, pool in pools.items() if bool((pool.count > 0).any())]
+    check_called(chosen, reached, every=strict)
+    # What is kept has arrays of its own, too: the result or the state may be donated.
+    kept = {key: own_arrays(entry) for key, entry in state.items() if key not in replaced}
+    return in_containers_of(state, kept | replaced), pools
 
 
 def _replacement(
@@ -120,6 +144,13 @@ def _replacement(
             f"batches make the statistics of {str(layer.stats)!r} infinite or NaN in the channels "
             f"{channels}. Leave such samples out, mask them with where, or build the layer with "
             "skip_nonfinite=True, which then keeps the old statistics of these channels."
+        )
+    alone = count == jnp.ones_like(count)
+    if strict and bool(alone.any()):
+        channels = np.flatnonzero(np.asarray(alone)).tolist()
+        raise ValueError(
+            f"batches hold one element of {str(layer.stats)!r} in the channels {channels}, and one "
+            "element has no variance. Give more data."
         )
     seen = (count > 0) & finite
     changed: dict[Any, Any] = {

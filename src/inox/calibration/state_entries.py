@@ -1,0 +1,46 @@
+"""What the entries of a state are, where no model is there to tell: by their containers and keys.
+
+A batch norm exports its attributes `stats` and, where it counts batches, `batches`, so these names
+end the keys.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..nn import Statistics
+from ..nn.normalization.containers import like, read
+from ..nn.state import State
+
+STATS, BATCHES = ".stats", ".batches"
+
+
+def statistics_at(key: Any, entry: Any) -> Statistics | None:
+    """Running statistics in any container that a layer takes; None for anything else.
+
+    A list or a tuple without names may be a pair of anything: it counts where the key is that of
+    statistics.
+    """
+    named = isinstance(entry, (Mapping, Statistics))
+    if not named and not str(key).endswith(STATS):
+        return None
+    found = read(entry, Statistics)
+    if found is None or np.shape(found.mean) != np.shape(found.var):
+        return None
+    return found
+
+
+def counts_batches(key: Any, statistics: Any) -> bool:
+    """Whether an entry is the number of batches of a layer whose statistics are among these."""
+    name = str(key)
+    return name.endswith(BATCHES) and name.removesuffix(BATCHES) + STATS in statistics
+
+
+def in_containers_of(state: Mapping[str, Any], new: Mapping[str, Any]) -> State:
+    """`state` with the entries `new` in place of its own, each in the container that it was in."""
+    entries = {
+        key: like(state[key], entry) if isinstance(entry, Statistics) else entry
+        for key, entry in new.items()
+    }
+    return like(state, entries)
