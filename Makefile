@@ -32,13 +32,26 @@ demo: $(VENV)/.installed-demo  ## Train the digits example four ways (ARGS="--he
 demo-distributed: $(VENV)/.installed-demo  ## Train in two processes joined by JAX, and compare with one (ARGS="--help")
 	$(BIN)/python examples/distributed/run.py $(ARGS)
 
-lint: $(VENV)/.installed-lint  ## Check formatting and lint, changing nothing
+CXX_SOURCES := $(wildcard csrc/*/*.cc)
+CXX_FILES := $(CXX_SOURCES) $(wildcard csrc/*.h csrc/*/*.h)
+# As CMakeLists.txt compiles them. One instruction set does for the check: the widest has most code.
+TIDY_FLAGS := -std=gnu++17 -Icsrc -DINOX_UNIT=avx512
+ifeq ($(shell uname -m),x86_64)
+TIDY_FLAGS += -DINOX_HAS_X86_UNITS -march=x86-64-v4
+endif
+
+lint: $(VENV)/.installed-lint  ## Check formatting and lint of Python and C++, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+	@echo "clang-tidy $(CXX_SOURCES)"
+	@include=$$($(BIN)/python -c "import jaxlib, pathlib; print(pathlib.Path(jaxlib.__file__).parent)")/include && \
+	printf '%s\n' $(CXX_SOURCES) | xargs -P 2 -I {} $(BIN)/clang-tidy --quiet {} -- $(TIDY_FLAGS) -isystem $$include
 
-format: $(VENV)/.installed-lint  ## Format the sources and apply the lint's safe fixes
+format: $(VENV)/.installed-lint  ## Format the sources of both and apply the lint's safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 types: $(VENV)/.installed-lint  ## Check the types of the package, strictly
 	$(BIN)/pyright
@@ -78,6 +91,6 @@ $(VENV)/.installed-test: EXTRAS := test,peers
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-lint: EXTRAS := lint
-$(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard csrc/*) | $(VENV)/.created
+$(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/*/*) | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@

@@ -21,6 +21,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.marked_part import with_part  # noqa: E402
 from tests.accuracy import bounds, cases  # noqa: E402
 from tests.accuracy.layouts import batch, layer  # noqa: E402
 from tests.accuracy.metric import errors  # noqa: E402
@@ -107,13 +108,6 @@ def denormals() -> str:
     return f"keeps them: `x * 2` of 1e-40 is {np.asarray(doubled):.3g}"
 
 
-def replaced(page: str, name: str, content: str) -> str:
-    """The page with what stands between the marks of that name exchanged."""
-    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, rest = page.split(start)
-    return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -129,17 +123,17 @@ def main() -> None:
         return
     sweep(libraries)
     page = PAGE.read_text(encoding="utf-8")
-    page = replaced(page, "bounds", bounds.markdown())
-    page = replaced(page, "kernel bounds", bounds.kernel_markdown())
-    page = replaced(page, "measured", measured)
+    page = with_part(page, "bounds", bounds.markdown())
+    page = with_part(page, "kernel bounds", bounds.kernel_markdown())
+    page = with_part(page, "measured", measured)
     where = f"{platform.machine()}, Python {platform.python_version()}"
-    page = replaced(
+    page = with_part(
         page,
         "versions",
         f"Measured on {date.today():%d %B %Y} on the CPU ({where}) with "
         f"{accuracy_peers.versions(list(libraries))}.",
     )
-    page = replaced(page, "denormals", f"XLA on this CPU {denormals()}.")
+    page = with_part(page, "denormals", f"XLA on this CPU {denormals()}.")
     PAGE.write_text(page, encoding="utf-8")
     print(f"written: {PAGE.relative_to(ROOT)}, {FIGURE.relative_to(ROOT)}")
 

@@ -20,6 +20,14 @@ enum class Element { kFloat32, kBFloat16, kFloat16, kFloat64 };
 
 inline constexpr int kElements = 4;
 
+inline int64_t size_of(Element element) {
+  return element == Element::kFloat64 ? 8 : element == Element::kFloat32 ? 4 : 2;
+}
+
+inline Element accumulator_of(Element element) {
+  return element == Element::kFloat64 ? Element::kFloat64 : Element::kFloat32;
+}
+
 template <class T>
 struct AccumulatorOf {
   using Type = float;

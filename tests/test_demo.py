@@ -1,7 +1,6 @@
 """The demo in `examples/digits`, run as a user runs it: a command in an empty folder."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+
+from tests.user_environment import user_environment
 
 DEMO = Path(__file__).parents[1] / "examples" / "digits" / "run.py"
 TEST_IMAGES = 360
@@ -27,9 +28,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 def environment() -> dict[str, str]:
     """The environment of a user, with JAX as strict on shapes as everywhere in the tests."""
-    variables = dict(os.environ)
-    # The demo runs on one device, not on the eight that the tests ask for.
-    variables.pop("XLA_FLAGS", None)
+    variables = user_environment()
     # The table as it is written into a file, wherever the tests run.
     variables |= {"PYTHONUTF8": "1", "COLUMNS": "80"}
     variables.pop("FORCE_COLOR", None)

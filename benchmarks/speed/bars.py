@@ -67,6 +67,10 @@ def bars(results: Results) -> list[Bar]:
     networks = {record["network"]: record for record in parts.get("networks", [])}
     wall = networks.get("transformer", {}).get("seconds", {})
     cpu = networks.get("convolutional", {}).get("cpu_seconds", {})
+    outside = {
+        (record["what"], record.get("kind")): record["seconds"]
+        for record in parts.get("outside", [])
+    }
     small = parts.get("dispatch", [{}])[0].get("seconds", {})
     imports = parts.get("import", [{}])[0].get("seconds", [])
 
@@ -107,8 +111,37 @@ def bars(results: Results) -> list[Bar]:
             1.08,
             _over(cpu, OURS, "none"),
         ),
+        *_outside(outside),
         _at_most(
             "import of `inox` beyond `import jax`", 60, _of(milliseconds, statistics.median), "ms"
+        ),
+    ]
+
+
+def _outside(seconds: dict[Any, dict[str, list[float]]]) -> list[Bar]:
+    """Demands on what happens outside of compiled code."""
+
+    def bar(text: str, limit: float, of: tuple[str, str | None], below: str) -> Bar:
+        return _at_most(text, limit, _over(seconds.get(of, {}), OURS, below))
+
+    formula, equinox = "that of the textbook formula", "equinox"
+    return [
+        bar("flatten of 100 layer norms against equinox's", 2, ("flatten", "layer"), equinox),
+        bar("unflatten of the same", 2, ("unflatten", "layer"), equinox),
+        bar("flatten of 100 batch norms against equinox's", 4, ("flatten", "batch"), equinox),
+        bar("unflatten of the same", 4, ("unflatten", "batch"), equinox),
+        bar(
+            "a compiled call with 100 layer norms, unused, against equinox's",
+            1.2,
+            ("call", "layer"),
+            equinox,
+        ),
+        bar(f"one eager (8, 64) layer norm against {formula}", 1, ("eager", None), "textbook"),
+        bar(
+            f"trace and lower the gradient of 20 layer norms against {formula}",
+            1.2,
+            ("lower", None),
+            "textbook",
         ),
     ]
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ PARTS = (
     "networks",
     "growth",
     "saved",
+    "outside",
     "import",
     "bandwidth",
 )
@@ -44,6 +46,11 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f"some of the norms ({', '.join(KINDS)}) and parts ({', '.join(PARTS)}), with commas "
         "between; norms alone mean grid and plain; written to out/speed",
     )  # fmt: skip
+    parser.add_argument(
+        "--update", action="store_true",
+        help="measure the parts of --only in full, put them into the newest file of "
+        "benchmarks/results, and make the page from it; its other parts stay as they are",
+    )  # fmt: skip
     parser.add_argument("--platform", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER",
@@ -58,6 +65,13 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     unknown = [name for name in chosen if name not in (*KINDS, *PARTS)]
     if unknown:
         parser.error(f"--only: {', '.join(unknown)} not known; use {', '.join((*KINDS, *PARTS))}")
+    if options.update:
+        if not chosen or not set(chosen) <= set(PARTS):
+            parser.error(
+                "--update: name the parts, and no norms, with --only; whole parts are put in"
+            )
+        if options.quick or options.output or options.page_from:
+            parser.error("--update: leave out --quick, --output and --page-from")
     options.kinds = {name for name in chosen if name in KINDS} or set(KINDS)
     parts = [name for name in chosen if name in PARTS]
     if not parts:
@@ -130,7 +144,7 @@ def printed(results: dict[str, Any]) -> None:
         console.print(drawn)
 
 
-def drawn(results: dict[str, Any], folder: Path) -> list[Path]:
+def drawn(results: dict[str, Any], folder: Path, measured: Collection[str]) -> list[Path]:
     """The figures of what was measured."""
     from .figure import DRAWN
     from .page import figure_name
@@ -138,7 +152,7 @@ def drawn(results: dict[str, Any], folder: Path) -> list[Path]:
     platform = results["machine"]["platform"]
     paths = []
     for section, draw in DRAWN.items():
-        if section in results["sections"]:
+        if section in measured:
             paths.append(folder / figure_name(section, platform))
             draw(results, paths[-1])
     return paths
@@ -147,22 +161,28 @@ def drawn(results: dict[str, Any], folder: Path) -> list[Path]:
 def main() -> None:
     """Measures, prints, draws, writes."""
     options = parsed()
-    from . import page
+    from . import page, updating
 
+    figures, to_page = ROOT / "docs" / "images", True
     if options.page_from:
-        results, path = page.load(options.page_from), options.page_from
+        shown = results = page.load(options.page_from)
+        path = options.page_from
+    elif options.update:
+        path = updating.newest(options.platform)  # before anything is measured
+        shown = measured(options)
+        results = updating.updated(page.load(path), shown)
     else:
-        results = measured(options)
-        scratch = ROOT / "out" / "speed"
-        folder = options.output or (page.RESULTS if options.whole else scratch)
+        shown = results = measured(options)
+        folder = options.output or (page.RESULTS if options.whole else ROOT / "out" / "speed")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{results['date']}-{environment.slug(results['machine'])}.json"
+        to_page = options.whole and not options.output
+        figures = figures if to_page else folder
+    if not options.page_from:
         path.write_text(json.dumps(results, ensure_ascii=False) + "\n", encoding="utf-8")
-    printed(results)
-    written = [path]
-    if options.page_from or (options.whole and not options.output):
-        written += [*drawn(results, ROOT / "docs" / "images"), page.PAGE]
+    printed(shown)
+    written = [path, *drawn(results, figures, shown["sections"])]
+    if to_page:
         page.write(results, path.name)
-    else:
-        written += drawn(results, path.parent)
+        written.append(page.PAGE)
     print("written:", *written, sep="\n  ")

@@ -49,6 +49,7 @@ JAX_PEERS = ("flax", "equinox", "haiku")
 LABELS = {
     "floor": "floor",
     "none": "no norm",
+    "textbook": "textbook formula",
     **{name: contestant.label for name, contestant in CONTESTANTS.items()},
 }
 

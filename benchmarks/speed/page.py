@@ -1,9 +1,11 @@
 """The page docs/speed.md: what stands between its marks is made from a file of results alone."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..marked_part import with_part
 from .cells import PASS_NAMES
 from .environment import ROOT
 from .tables import Table, all_tables, cell_title, label
@@ -18,9 +20,9 @@ CAPTIONS = {
 }
 
 
-def marks(platform: str) -> tuple[str, str]:
-    """The lines around the part of a platform."""
-    return f"<!-- measured on {platform} -->", f"<!-- end of measured on {platform} -->"
+def part_name(platform: str) -> str:
+    """The name of a platform's part."""
+    return f"measured on {platform}"
 
 
 def figure_name(section: str, platform: str) -> str:
@@ -55,6 +57,15 @@ def told_machine(results: Results) -> str:
     return f"{results['date']}: {where}; {shown}."
 
 
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """In the order in which they first appear; they need not be hashable."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
 def part(results: Results, source: str) -> str:
     """What stands between the marks."""
     platform = results["machine"]["platform"]
@@ -63,6 +74,9 @@ def part(results: Results, source: str) -> str:
         pieces.append("This was a short run: few rounds, and a part of the cells.")
     if results["missing"]:
         pieces.append("Not measured: " + "; ".join(results["missing"]) + ".")
+    for told in _distinct(results.get("updated", {}).values()):
+        names = [name for name, held in results["updated"].items() if held == told]
+        pieces.append(f"Measured again, alone: {', '.join(names)}. {told_machine(told)}")
     records = results["sections"].get("grid", []) + results["sections"].get("plain", [])
     for key, heading in (("wrong", "Not timed"), ("inexact", "Timed, though inexact")):
         problems = [
@@ -81,19 +95,6 @@ def part(results: Results, source: str) -> str:
     return "\n\n".join(pieces)
 
 
-def with_part(page: str, platform: str, content: str) -> str:
-    """The page with the part of a platform exchanged."""
-    start, end = marks(platform)
-    before, rest = page.split(start)
-    return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
-
-
-def part_of(page: str, platform: str) -> str:
-    """The part of a platform, as it stands in the page."""
-    start, end = marks(platform)
-    return page.split(start)[1].split(end)[0].strip("\n")
-
-
 def load(path: Path) -> Results:
     """A file of results."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -103,4 +104,4 @@ def write(results: Results, source: str) -> None:
     """Exchanges the part of the platform in the page."""
     page = PAGE.read_text(encoding="utf-8")
     platform = results["machine"]["platform"]
-    PAGE.write_text(with_part(page, platform, part(results, source)), encoding="utf-8")
+    PAGE.write_text(with_part(page, part_name(platform), part(results, source)), encoding="utf-8")

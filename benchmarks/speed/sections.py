@@ -13,6 +13,7 @@ from .chains import chains, identity, neighbours
 from .contestants import CONTESTANTS, Contestant
 from .imports import import_seconds
 from .networks import NETWORKS, Training
+from .outside import outside
 from .saved import saved_bytes
 from .timing import round_robin, rounded
 from .worker import Process
@@ -254,6 +255,7 @@ SECTIONS = {
     "networks": networks,
     "growth": growth,
     "saved": saved,
+    "outside": outside,
     "import": importing,
     "bandwidth": bandwidth,
 }

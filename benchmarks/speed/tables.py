@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from .bars import bars
-from .cells import DASH, PASS_NAMES, TIMES, from_record
+from .cells import DASH, KINDS, PASS_NAMES, TIMES, from_record
 from .contestants import LABELS
 from .networks import NETWORKS
 from .timing import Spread, ratio, spread
@@ -135,6 +135,7 @@ def other_tables(results: Results) -> list[Table]:
             found.append(_timed(results, title, note, records, titles, "", "floor"))
     if records := parts.get("saved"):
         found.append(_saved_table(results, records))
+    found += _outside_tables(results, parts.get("outside", []))
     if records := parts.get("import"):
         milliseconds = with_spread(spread(1e3 * value for value in records[0]["seconds"]))
         head = ["", "ms"]
@@ -147,6 +148,75 @@ def other_tables(results: Results) -> list[Table]:
         rows = [["`x + 1` on 256 MiB in float32, read and written", speeds]]
         found.append(Table("Bandwidth", "", ["", "GB/s"], rows))
     return found
+
+
+def _outside_tables(results: Results, records: list[dict[str, Any]]) -> list[Table]:
+    """Trees, an eager call, tracing with lowering, and compiling."""
+    found = []
+
+    def add(rest: str, note: str, chosen: list[Any], titles: list[str], base: str, unit: float):
+        if chosen:
+            title = f"Outside of compiled code, {rest}"
+            found.append(_timed(results, title, note, chosen, titles, "", base, unit=unit))
+
+    trees = [record for record in records if "kind" in record and "equinox" in record["seconds"]]
+    names = {
+        "flatten": "`jax.tree.flatten`",
+        "unflatten": "`jax.tree.unflatten`",
+        "map": "`jax.tree.map(lambda leaf: leaf, model)`",
+        "call": "`jax.jit(lambda model, x: x)(model, x)`",
+    }
+    note = (
+        "Times Equinox's, in time of the thread; scale and bias in each layer, batch norms with "
+        "their state. All leaves of Equinox's layer norms are arrays, so they go through plain "
+        "`jax.jit` as ours do. Its batch norms hold a name and a flag as leaves: the compiled call "
+        "gets their arrays alone (`eqx.partition(model, eqx.is_array)`), the other rows the whole."
+    )
+    titles = [f"{names[r['what']]}, {r['layers']} {KINDS[r['kind']]}s" for r in trees]
+    add("trees", note, trees, titles, "equinox", 1e6)
+    for what, rest, unit, told in (
+        ("eager", "an eager call", 1e6, "With scale and bias, outside of `jax.jit`."),
+        (
+            "lower",
+            "trace and lower",
+            1e3,
+            "`jax.jit(gradient).trace(...).lower()` of a chain, all caches emptied before; "
+            "time of the thread.",
+        ),
+    ):
+        chosen = [record for record in records if record["what"] == what]
+        titles = [
+            (f"gradient of {r['norms']} norms, " if "norms" in r else "") + cell_title(r)
+            for r in chosen
+        ]
+        add(rest, told + _told_kernels(chosen), chosen, titles, "textbook", unit)
+    if chosen := [record for record in records if record["what"] == "compile"]:
+        found.append(_compile_table(results, chosen))
+    return found
+
+
+def _told_kernels(records: list[dict[str, Any]]) -> str:
+    return f" The CPU kernels: {records[0]['kernels']}." if records else ""
+
+
+def _compile_table(results: Results, records: list[dict[str, Any]]) -> Table:
+    names = list(dict.fromkeys(n for r in records for n in (*r["seconds"], *r["over"])))
+
+    def told(record: dict[str, Any], name: str) -> str:
+        if name in record["over"]:
+            return f"> {record['limit']}"
+        return with_spread(spread(s)) if (s := record["seconds"].get(name)) else DASH
+
+    rows = [
+        [f"gradient of {r['norms']} norms, {cell_title(r)}", *(told(r, name) for name in names)]
+        for r in records
+    ]
+    note = (
+        "From the function to the compiled program, each in a process of its own that is ended at "
+        "the limit; who reached it is not tried with more norms." + _told_kernels(records)
+    )
+    head = ["", *(f"{label(results, name)}, s" for name in names)]
+    return Table("Outside of compiled code, time to compile", note, head, rows)
 
 
 def _saved_table(results: Results, records: list[dict[str, Any]]) -> Table:

@@ -1,9 +1,9 @@
-#include "case.h"
+#include "tests/case.h"
 
 #include <cmath>
 #include <vector>
 
-#include "outputs.h"
+#include "operations/arrays.h"
 
 namespace inox::test {
 namespace {
@@ -56,17 +56,16 @@ Case::Case(uint64_t seed, int64_t budget) : random_(seed) {
 
 std::string Case::name() const {
   char text[160];
-  std::snprintf(text, sizeof text, "%s (%d, %d, %d, %d, %d)%s mean %g spread %g",
-                name_of(element_), int(shape_.outer), int(shape_.inner), int(shape_.length),
-                int(shape_.groups), int(shape_.channels), centred_ ? "" : " not centred", mean_,
-                spread_);
+  std::snprintf(text, sizeof text, "%s (%d, %d, %d, %d, %d)%s mean %g spread %g", name_of(element_),
+                int(shape_.outer), int(shape_.inner), int(shape_.length), int(shape_.groups),
+                int(shape_.channels), centred_ ? "" : " not centred", mean_, spread_);
   return text;
 }
 
-int64_t Case::offset(int64_t outer, int64_t inner, int64_t length, int64_t group,
-                     int64_t c) const {
+int64_t Case::offset(int64_t outer, int64_t inner, int64_t length, int64_t group, int64_t c) const {
   return (((outer * shape_.inner + inner) * shape_.length + length) * shape_.groups + group) *
-             shape_.channels + c;
+             shape_.channels +
+         c;
 }
 
 int64_t Case::parameter(int64_t outer, int64_t group, int64_t c) const {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "guarded.h"
-#include "operations.h"
+#include "operations/operations.h"
+#include "tests/guarded.h"
 
 namespace inox::test {
 
@@ -25,8 +25,8 @@ class Case {
   int64_t parameter(int64_t outer, int64_t group, int64_t c) const;
   std::string check_normalization(const Normalization& call, Guarded& y, Guarded& dx,
                                   Guarded& dscale, Guarded& dbias);
-  std::string check_reductions(const Reduction& call, Guarded& t, Guarded& mean,
-                               Guarded& residual, Guarded& var, Guarded& sum, Guarded& products);
+  std::string check_reductions(const Reduction& call, Guarded& t, Guarded& mean, Guarded& residual,
+                               Guarded& var, Guarded& sum, Guarded& products);
   Guarded array(int64_t count, Element element);
   void keep(Guarded& array, int64_t count, Element element);
 

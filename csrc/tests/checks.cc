@@ -1,12 +1,12 @@
 // The exact results in extended precision, and the bounds that results are held to.
 //
-// y and dx: 0.51 units in the last place, for float64 8 and 12, of max(|exact|, floor): the floor is
-// |scale| for y and rstd rms(dy scale) for dx. Sums, mean and variance: one unit, for float64 4, of
-// the sum of the terms' magnitudes, in which nothing cancels.
+// y and dx: 0.51 units in the last place, for float64 8 and 12, of max(|exact|, floor): the floor
+// is |scale| for y and rstd rms(dy scale) for dx. Sums, mean and variance: one unit, for float64 4,
+// of the sum of the terms' magnitudes, in which nothing cancels.
 #include <cmath>
 
-#include "case.h"
-#include "outputs.h"
+#include "operations/arrays.h"
+#include "tests/case.h"
 
 namespace inox::test {
 namespace {
@@ -79,8 +79,8 @@ std::string Case::check_normalization(const Normalization& call, Guarded& y, Gua
         for_each(o, i, g, [&](int64_t at, Wide x, Wide t, int64_t p, int64_t d) {
           const Wide xhat = (x - s.mean) * s.rstd;
           const Wide bias = has_bias_ ? to_double(accumulator_, call.bias.data, p) : 0.0;
-          failure.compare("y", element_, to_double(element_, y.data(), at),
-                          xhat * scale(p) + bias, std::fabs(scale(p)), is_double ? 8 : 0.51);
+          failure.compare("y", element_, to_double(element_, y.data(), at), xhat * scale(p) + bias,
+                          std::fabs(scale(p)), is_double ? 8 : 0.51);
           failure.compare("dx", element_, to_double(element_, dx.data(), at),
                           s.rstd * (t * scale(p) - s.u - xhat * s.u_xhat),
                           s.rstd * std::sqrt(s.rms), is_double ? 12 : 0.51);
@@ -94,8 +94,8 @@ std::string Case::check_normalization(const Normalization& call, Guarded& y, Gua
   }
   for (int64_t d = 0; d < shape_.outer * row; ++d) {
     const double limit = is_double ? 4 : 1;
-    failure.compare("dscale", accumulator_, to_double(accumulator_, dscale.data(), d),
-                    scale_sum[d], scale_terms[d], limit);
+    failure.compare("dscale", accumulator_, to_double(accumulator_, dscale.data(), d), scale_sum[d],
+                    scale_terms[d], limit);
     failure.compare("dbias", accumulator_, to_double(accumulator_, dbias.data(), d), bias_sum[d],
                     bias_terms[d], limit);
   }
@@ -132,7 +132,8 @@ std::string Case::check_reductions(const Reduction& call, Guarded& t, Guarded& m
         exact_sum += v;
         terms += std::fabs(v);
         product += v * (x - rounded - rest);
-        product_terms += std::fabs(v) * std::fmax(std::fabs(x - rounded - rest), std::sqrt(exact_var));
+        product_terms +=
+            std::fabs(v) * std::fmax(std::fabs(x - rounded - rest), std::sqrt(exact_var));
       });
       failure.compare("mean", accumulator_, rounded, exact_mean, std::sqrt(exact_var), limit);
       failure.compare("var", accumulator_, to_double(accumulator_, var.data(), at), exact_var, 0,
@@ -142,10 +143,10 @@ std::string Case::check_reductions(const Reduction& call, Guarded& t, Guarded& m
       failure.compare("products", accumulator_, to_double(accumulator_, products.data(), at),
                       product, product_terms, limit);
       // With the residual the mean is far more exact than its type.
-      failure.expect(std::fabs(exact_mean - rounded - rest) <=
-                         1e-13L * (std::fabs(exact_mean) + std::sqrt(exact_var)) +
-                             unit(accumulator_, 0),
-                     "mean and residual do not add up to the exact mean");
+      failure.expect(
+          std::fabs(exact_mean - rounded - rest) <=
+              1e-13L * (std::fabs(exact_mean) + std::sqrt(exact_var)) + unit(accumulator_, 0),
+          "mean and residual do not add up to the exact mean");
     }
   }
   for (Guarded* array : {&mean, &residual, &var, &sum, &products}) {

@@ -1,5 +1,6 @@
-#include "guarded.h"
+#include "tests/guarded.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace inox::test {
@@ -41,8 +42,7 @@ double decode(Format form, uint16_t bits) {
 // Numbers within the range of the format alone: all that the tests write.
 uint16_t encode(Format form, double value) {
   const double magnitude = std::fabs(value);
-  int exponent = magnitude == 0 ? form.least : std::ilogb(magnitude);
-  if (exponent < form.least) exponent = form.least;
+  const int exponent = magnitude == 0 ? form.least : std::max(form.least, std::ilogb(magnitude));
   // nearbyint rounds to even; a carry into the exponent is right as it is.
   const int fraction = int(std::nearbyint(std::ldexp(magnitude, form.mantissa - exponent)));
   const int base = (exponent - form.least + 1) << form.mantissa;
@@ -89,8 +89,7 @@ void from_double(Element element, void* array, int64_t i, double value) {
 
 long double unit(Element element, long double magnitude) {
   const Format form = format(element);
-  int exponent = magnitude == 0 ? form.least : std::ilogb(magnitude);
-  if (exponent < form.least) exponent = form.least;
+  const int exponent = magnitude == 0 ? form.least : std::max(form.least, std::ilogb(magnitude));
   return std::ldexp(1.0L, exponent - form.mantissa);
 }
 

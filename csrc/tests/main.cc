@@ -3,17 +3,19 @@
 //
 //     inox_kernels_test [number of cases] [first seed]
 //
-// INOX_INSTRUCTION_SET chooses the kernels (dispatch.cc). Built with a sanitizer this is what it
-// watches.
+// INOX_INSTRUCTION_SET chooses the kernels (instruction_sets.cc). Built with a sanitizer this is
+// what it watches.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "case.h"
-#include "workers.h"
+#include "operations/instruction_sets.h"
+#include "tests/case.h"
+#include "tests/workers.h"
 
 namespace inox::test {
 namespace {
@@ -55,6 +57,7 @@ void test_threads_change_nothing(int64_t count, uint64_t seed) {
 void test_calls_at_once(int64_t count, uint64_t seed) {
   Workers workers(2);
   std::vector<std::thread> callers;
+  callers.reserve(4);
   std::atomic<int> wrong{0};
   for (int caller = 0; caller < 4; ++caller) {
     callers.emplace_back([&, caller] {
@@ -103,8 +106,13 @@ void test_a_busy_pool_is_not_waited_for() {
 
 int main(int argc, char** argv) {
   using namespace inox::test;
-  const int64_t count = argc > 1 ? std::atoll(argv[1]) : 400;
+  const int64_t count = argc > 1 ? std::strtoll(argv[1], nullptr, 10) : 400;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  const char* wanted = std::getenv("INOX_INSTRUCTION_SET");
+  if (wanted && *wanted && std::strcmp(wanted, inox::kernels().instruction_set) != 0) {
+    std::printf("%s: skipped, as here are only %s\n", wanted, inox::instruction_sets());
+    return 0;
+  }
   test_every_task_runs_once();
   test_a_busy_pool_is_not_waited_for();
   test_random_calls(count, seed);

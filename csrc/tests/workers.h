@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "thread_pool.h"
+#include "operations/thread_pool.h"
 
 namespace inox::test {
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.marked_part import marks, part_of, with_part
 from benchmarks.speed import bars, page, tables, timing
 from benchmarks.speed.cells import Cell
 
@@ -87,7 +88,7 @@ def test_demands():
     """Each with the figure, met or not; what wasn't measured is neither."""
     found = {(bar.text.split(":")[0], bar.limit): bar for bar in bars.bars(RESULTS)}
     figures = {bar.limit: (bar.measured, bar.met) for bar in bars.bars(RESULTS) if bar.limit}
-    assert len(found) == 14
+    assert len(found) == 21
     assert figures[3] == (pytest.approx(12**0.5), True)
     assert figures[0.85] == (0.5, False)
     assert figures[1.03] == (pytest.approx(1.02), True)
@@ -107,18 +108,18 @@ def test_tables_tell_ratios_to_the_floor():
 
 def test_the_part_of_a_platform_is_exchanged_alone():
     """And read again as it was written."""
-    start, end = page.marks("cpu")
+    start, end = marks(page.part_name("cpu"))
     text = f"before\n{start}\nold\n{end}\nafter\n"
     content = page.part(RESULTS, "some.json")
-    changed = page.with_part(text, "cpu", content)
+    changed = with_part(text, page.part_name("cpu"), content)
     assert changed == f"before\n{start}\n{content}\n{end}\nafter\n"
-    assert page.part_of(changed, "cpu") == content
+    assert part_of(changed, page.part_name("cpu")) == content
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_the_page_is_what_its_results_say(platform):
     """The committed page and the committed file of results can't differ."""
-    shown = page.part_of(page.PAGE.read_text(encoding="utf-8"), platform)
+    shown = part_of(page.PAGE.read_text(encoding="utf-8"), page.part_name(platform))
     if not shown.startswith("Made from "):
         assert shown == "Not measured yet."
         return

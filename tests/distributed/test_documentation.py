@@ -1,6 +1,5 @@
 """The page on devices: its Python blocks run, its links lead somewhere, its table is computed."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.documentation import program_of
+from tests.user_environment import user_environment
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "distributed.md"
@@ -16,13 +16,11 @@ BYTES = ROOT / "examples" / "distributed" / "bytes_sent.py"
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command in a folder, as a user runs it: without the eight devices of the tests."""
-    variables = dict(os.environ)
-    variables.pop("XLA_FLAGS", None)
+    """A command in a folder, as a user runs it."""
     return subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env=variables,
+        env=user_environment(),
         capture_output=True,
         encoding="utf-8",
         check=False,

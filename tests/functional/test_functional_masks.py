@@ -162,7 +162,7 @@ MASKS = {
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_masks_broadcast_to_x(mask):
-    """Any shape of the rank of x that broadcasts to it means its broadcast."""
+    """A shape of the rank of x that broadcasts to it means its broadcast, as the oracle's does."""
     layouts = {
         "layer_norm": Layout((N, L, C), {"axis": (1, 2)}),
         "rms_norm": Layout((N, L, C)),

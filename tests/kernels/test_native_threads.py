@@ -1,7 +1,6 @@
 """Threads change no bit of a result, and every instruction set keeps to the bounds."""
 
 import concurrent.futures
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.accuracy.cases import CASES
 from tests.kernels import native_calls
 from tests.kernels.native_cases import operands
+from tests.user_environment import user_environment
 
 ROOT = Path(__file__).parents[2]
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
@@ -28,7 +28,7 @@ def printed(what: str, **environment: str) -> list[str]:
         text=True,
         check=False,
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "", **environment},
+        env=user_environment(**environment),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -11,6 +11,7 @@ formulas and their derivatives stand in :mod:`.split_moments`, :mod:`.normalize`
  [-1.  1.]]
 """
 
+from ..kernels.expansion import expand
 from .batch import batch_norm
 from .moments import Moments, merge_moments, moments
 from .norms import group_norm, layer_norm, rms_norm, standardize
@@ -18,6 +19,7 @@ from .norms import group_norm, layer_norm, rms_norm, standardize
 __all__ = [
     "Moments",
     "batch_norm",
+    "expand",
     "group_norm",
     "layer_norm",
     "merge_moments",

@@ -54,11 +54,47 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
         elements, kept = size(shape, axes), (1,) * len(shape)
         if is_number(elements):
             return np.full(kept, elements, dtype)
-        return jnp.full(kept, jnp.asarray(elements).astype(dtype))
-    # Summed as integers: float32 would stop counting at 2**24.
-    counted = jnp.sum(where, axes, dtype=jnp.int32, keepdims=True).astype(dtype)
-    repeated = math.prod(shape[axis] for axis in axes if where.shape[axis] == 1)
-    return counted * jnp.asarray(repeated, dtype)
+        return jnp.full(kept, _product([shape[axis] for axis in axes], dtype))
+    repeated = _product([shape[axis] for axis in axes if where.shape[axis] == 1], dtype)
+    return _number_of_true(where, axes, dtype) * repeated
+
+
+def _product(lengths: Sequence[int], dtype: np.dtype) -> Array:
+    """The product of lengths: of symbols as floating-point numbers, as int32 would overflow."""
+    known = math.prod(length for length in lengths if is_number(length))
+    symbols = [jnp.asarray(length).astype(dtype) for length in lengths if not is_number(length)]
+    return math.prod(symbols, start=jnp.asarray(known, dtype))
+
+
+def _number_of_true(
+    where: Array, axes: Axes, dtype: np.dtype, most: int = np.iinfo(np.int32).max
+) -> Array:
+    """How many elements of a mask are True along `axes`, rounded once.
+
+    Counted as int32, in parts of at most `most` elements: float32 would stop counting at 2**24.
+    The counts of several parts are added up in two halves of their digits, which stay below 2**31
+    up to 2**46 elements.
+    """
+    parts = _parts(where, axes, most)
+    counts = [jnp.sum(part, axes, dtype=jnp.int32, keepdims=True) for part in parts]
+    if len(counts) == 1:
+        return counts[0].astype(dtype)
+    number = jnp.stack(counts)
+    low = jnp.sum(number & 0xFFFF, 0, dtype=jnp.int32)
+    high = jnp.sum(number >> 16, 0, dtype=jnp.int32) + (low >> 16)
+    return high.astype(dtype) * jnp.asarray(2**16, dtype) + (low & 0xFFFF).astype(dtype)
+
+
+def _parts(where: Array, axes: Axes, most: int) -> list[Array]:
+    """A mask cut along `axes` until no part has more than `most` elements along them."""
+    elements = size(where.shape, axes)
+    if not is_number(elements) or elements <= most:
+        return [where]
+    axis = max(axes, key=lambda axis: where.shape[axis]) + where.ndim
+    length = where.shape[axis]
+    cuts = (0, length // 2), (length // 2, length)
+    halves = [lax.slice_in_dim(where, start, end, axis=axis) for start, end in cuts]
+    return [part for half in halves for part in _parts(half, axes, most)]
 
 
 def mean_along(x: Array, axes: Axes, number: Number) -> Array:

@@ -34,7 +34,7 @@ def _row_norm(
     implementation: str | None,
     centred: bool = True,
 ) -> Array:
-    check_implementation(implementation)
+    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     check_epsilon(epsilon, accumulator(x.dtype))
@@ -246,7 +246,7 @@ def group_norm(
         | Group Normalization (Wu & He, 2018)
         | https://arxiv.org/abs/1803.08494
     """
-    check_implementation(implementation)
+    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     if -1 not in axes:

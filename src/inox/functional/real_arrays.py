@@ -27,6 +27,8 @@ def described(value: Any) -> str:
     if isinstance(value, (list, tuple)) and _arrays_in(value):
         kinds = [type(item).__name__ for item in value[:3]] + ["..."][: len(value) > 3]
         return f"a {type(value).__name__} of ({', '.join(kinds)})"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
     text = " ".join(repr(value).split())
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 3]}..."
@@ -69,8 +71,9 @@ def _as_array(x: Any, name: str) -> Array:
         raise TypeError(f"{name} must be an array of real numbers; found {described(x)}. {cure}")
     try:
         if isinstance(x, (int, list, tuple)) and not isinstance(x, bool) and not _arrays_in(x):
-            values = np.asarray(x)  # of integers beyond 64 bits it makes Python objects
-            values = np.asarray(x, np.float64) if values.dtype == object else values
+            values = np.asarray(x)
+            if values.dtype == object and all(isinstance(v, (int, float)) for v in values.flat):
+                values = values.astype(np.float64)  # integers beyond 64 bits
         else:
             values = x
         numpy = isinstance(values, (np.ndarray, np.generic))

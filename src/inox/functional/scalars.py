@@ -54,8 +54,8 @@ def check_epsilon(value: Any, dtype: Any = None) -> None:
     _check_floating(value, "epsilon", "1e-05")
     if isinstance(value, int) and value >= 1:
         raise ValueError(
-            f"epsilon must be a small number such as 1e-05; found {value}. If it is meant as a "
-            "number of channels or features: no layer but BatchNorm takes one."
+            f"epsilon must be a small number such as 1e-05; found {described(value)}. If it is "
+            "meant as a number of channels or features: no layer but BatchNorm takes one."
         )
     if np.shape(value) != ():
         raise ValueError(

@@ -12,10 +12,13 @@ units of its last place, but :math:`x - m` is exact wherever the spread is small
 which is where it matters, and the mean of those small numbers is accurate. Both halves are kept:
 centring is :math:`(x - m) - \delta`.
 
-The left form of :math:`v` is used for short slices, the right one for long ones: its two sums do
-not wait for each other, and over columns that is 1.3 times faster. :math:`\delta` is a few units
-in the last place of :math:`m`, so nothing cancels but in slices that are nearly constant; in
-short ones that costs up to 5.3 ulp, in long ones nothing measurable.
+The right form of :math:`v` takes one rounding an element less, and for long slices its two sums do
+not wait for each other: over columns that is 1.3 times faster. Its subtraction cancels in slices
+that are nearly constant, by up to :math:`\delta^2`, the square of a few units in the last place of
+:math:`m`. In long slices that costs nothing measurable. In short ones :math:`m` is first replaced
+by the number nearest to :math:`m + \delta`, so that :math:`|\delta|` is at most half a unit;
+numbers that are whole units away from :math:`m` have
+:math:`\langle (x - m)^2 \rangle \ge |\delta|`, in units, and at least half of it is left.
 
 **Constants and extremes.** Means are true divisions, hidden from the compiler, which would multiply
 by the reciprocal of the count. Then a slice of n copies of c has deviation exactly 0: x - m is a
@@ -82,7 +85,9 @@ def _moments(
     mean_low = mean_along(deviation, axes, number)
     elements = size(x.shape, axes)
     if is_number(elements) and elements < LONG:
-        return mean, mean_low, mean_square(masked(deviation - mean_low, where), axes, number)
+        nearest = mean + mean_low
+        mean, mean_low = nearest, (mean - nearest) + mean_low
+        deviation = masked(x - mean, where)
     var = mean_square(deviation, axes, number) - lax.square(mean_low)
     return mean, mean_low, jnp.maximum(var, jnp.zeros_like(var))
 

@@ -12,6 +12,7 @@ runs on both. What is used, and why there is no documented way:
 - `require_devices`, `devices_of_lowering`, `is_export`, `is_split_in_type`: for how many devices,
   and for what, a primitive is lowered.
 - `type_like`: the type of an array like another, for results that need no trace.
+- `bind_again`: the equations of a program, to write it out in other primitives.
 - `register_float_checks`: that `jax.experimental.checkify` looks at the results of a primitive.
 - `export_allows_kernels`: that exported programs may call our kernels. Their calls are versioned
   (`cpu/library.py`), which is what JAX's check is for.
@@ -20,7 +21,7 @@ runs on both. What is used, and why there is no documented way:
 
 import functools
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -40,6 +41,7 @@ __all__ = [
     "ad",
     "align_varying_axes",
     "batching",
+    "bind_again",
     "bound_axis_names",
     "custom_partitioning",
     "devices_of_lowering",
@@ -150,6 +152,16 @@ def register_float_checks(*primitives: Primitive) -> None:
     for primitive in primitives:
         if primitive not in checks:
             checks[primitive] = functools.partial(check, primitive)
+
+
+def bind_again(equation: Any, operands: Sequence[Any], parameters: dict[str, Any]) -> list[Any]:
+    """Carries out an equation of a program, with parameters in place of its own."""
+    primitive = equation.primitive
+    bound: Any = primitive.get_bind_params(parameters)
+    functions, settings = ((), bound) if isinstance(bound, dict) else bound
+    with equation.ctx.manager:
+        results = primitive.bind(*functions, *operands, **settings)
+    return list(results) if primitive.multiple_results else [results]
 
 
 # ---- lowering

@@ -41,11 +41,13 @@ class Backend(NamedTuple):
         name: What `implementation` calls it.
         kernels: The kernels that are there in this process, by the name of their operation.
         missing: Why those that `implementation` asks for are not there; empty where they are.
+        masks: Whether it has kernels for arrays with a mask.
     """
 
     name: str
     kernels: Callable[[], Mapping[str, Kernel]]
     missing: Callable[[], str]
+    masks: bool = False
 
 
 def names_of(axes: Axes, split: Split) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from .kernel import Parallel
 Array = jax.Array
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Operation:
     """The record of an operation.
 
@@ -55,6 +55,9 @@ class Operation:
     transpose: Callable[..., Mapping[str, Array]] | None = None
     results: Callable[..., tuple[Any, ...] | None] | None = None
     parallel: Callable[..., Parallel] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
     def run(
         self, names: tuple[str, ...], static: Mapping[str, Any]

@@ -12,9 +12,12 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+
+from .library_file import cut_off, library_file, why_not_built
+from .refusals import register_refusals
 
 # Targets by the symbol of their handler. The number changes when the meaning of a call does, so
 # that a program exported with one version never runs another.
@@ -28,6 +31,8 @@ TARGETS: Mapping[str, str] = {
     )
 }
 SWITCH = "INOX_KERNELS"
+ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
+INSTRUCTION_SET = "INOX_INSTRUCTION_SET"
 
 
 class Library(NamedTuple):
@@ -47,17 +52,6 @@ class Library(NamedTuple):
     def available(self) -> bool:
         """Whether the kernels are in use."""
         return self.instruction_set is not None
-
-
-def _file() -> Path | None:
-    """The shared library of this package, and of no other place."""
-    from . import __path__ as folders  # an editable installation has two: sources and build
-
-    for folder in folders:
-        for name in ("libinox_kernels.so", "libinox_kernels.dylib", "inox_kernels.dll"):
-            if (path := Path(folder) / "lib" / name).is_file():
-                return path
-    return None
 
 
 def runtime_interface() -> tuple[int, int] | None:
@@ -94,32 +88,70 @@ def declined(built: tuple[int, int], runtime: tuple[int, int] | None) -> str:
 
 @functools.cache
 def library() -> Library:
-    """Loads and registers the kernels, once a process."""
-    if os.environ.get(SWITCH, "").lower() in ("off", "0", "false", "no"):
-        return Library(None, f"switched off by {SWITCH}={os.environ[SWITCH]}")
-    path = _file()
+    """Loads and registers the kernels, once a process.
+
+    Also where they are switched off: nothing new is lowered to them then, but a program that was
+    stored with them runs. Where there are none, such a program is told why.
+    """
+    switch = os.environ.get(SWITCH, "")
+    if switch.lower() in OFF:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            path = _registered(switch).path
+        return Library(None, f"switched off by {SWITCH}={switch}", path)
+    found = _registered(switch)
+    if not found.available:
+        register_refusals(TARGETS.values(), found.reason)
+    return found
+
+
+def _registered(switch: str) -> Library:
+    if switch and switch.lower() not in (*ON, *OFF):
+        _warn(
+            f"{SWITCH}={switch} means nothing, and the kernels stay as they are: {', '.join(OFF)} "
+            f"switch them off; {', '.join(ON)}, or no value, leave them on."
+        )
+    path = library_file()
     if path is None:
-        return Library(None, "not part of this installation (it was built without a compiler)")
+        reason = why_not_built()
+        if switch.lower() in ON:
+            _warn(f"{SWITCH}={switch} asks for the CPU kernels of Inox, which are {reason}")
+        return Library(None, reason)
+    if missing := cut_off(path):
+        return _refused(f"the shared library is cut off: {missing}; install Inox again", path)
     try:
         handle = ctypes.CDLL(str(path))
         handlers = {target: getattr(handle, symbol) for symbol, target in TARGETS.items()}
         built = handle.inox_abi_major(), handle.inox_abi_minor()
-        handle.inox_instruction_set.restype = ctypes.c_char_p
-        instruction_set = handle.inox_instruction_set().decode()
+        instruction_set = _text(handle.inox_instruction_set)
+        instruction_sets = _text(handle.inox_instruction_sets).split()
     except (OSError, AttributeError) as error:  # no library, or that of another version
         return _refused(f"the shared library does not load: {error}; install Inox again", path)
     if reason := declined(built, runtime_interface()):
         return _refused(reason, path)
+    wanted = os.environ.get(INSTRUCTION_SET, "")
+    if wanted and wanted not in instruction_sets:
+        _warn(
+            f"{INSTRUCTION_SET}={wanted} is none that the kernels have and this processor runs "
+            f"({', '.join(instruction_sets)}): they use {instruction_set}."
+        )
     for target, handler in handlers.items():
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return Library(instruction_set, "", path)
 
 
+def _text(question: Any) -> str:
+    """What a function of the library answers."""
+    question.restype = ctypes.c_char_p
+    return question().decode()
+
+
 def _refused(reason: str, path: Path) -> Library:
-    warnings.warn(
+    _warn(
         f"The CPU kernels of Inox are not used: {reason}. Results are the same within their "
-        f"bounds, but slower. {SWITCH}=off in the environment silences this.",
-        RuntimeWarning,
-        stacklevel=2,
+        f"bounds, but slower. {SWITCH}=off in the environment silences this."
     )
     return Library(None, reason, path)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)

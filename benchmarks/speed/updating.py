@@ -1,0 +1,33 @@
+"""Parts measured again, in a file of results whose other parts stay."""
+
+from pathlib import Path
+from typing import Any
+
+from .page import RESULTS, load
+
+Results = dict[str, Any]
+
+
+def newest(platform: str, folder: Path = RESULTS) -> Path:
+    """The newest file of results of a platform."""
+    found = [
+        (results["date"], path)
+        for path in folder.glob("*.json")
+        if (results := load(path))["machine"]["platform"] == platform
+    ]
+    if not found:
+        raise SystemExit(
+            f"--update: no file of {folder} was measured on the {platform}. Measure everything "
+            "first, with make bench."
+        )
+    return max(found)[1]
+
+
+def updated(whole: Results, again: Results) -> Results:
+    """The results with the parts measured again, and when and with what that was."""
+    told = {key: again[key] for key in ("date", "machine", "versions")}
+    return {
+        **whole,
+        "sections": {**whole["sections"], **again["sections"]},
+        "updated": {**whole.get("updated", {}), **dict.fromkeys(again["sections"], told)},
+    }

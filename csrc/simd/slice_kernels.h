@@ -1,0 +1,73 @@
+// Statistics of slices that are contiguous in memory, and sums against them.
+//
+// The mean is given as two numbers of the accumulator type: rounded, and what the rounding left.
+// Here the divisions by the count are true ones: data whose moments are representable have exactly
+// those.
+#pragma once
+
+#include "kernel_table.h"
+#include "simd/row_sums.h"
+
+namespace inox::INOX_UNIT {
+
+template <class T, int R>
+INOX_INLINE void slice_moments_block(const Slices& slices, int64_t at) {
+  using A = Accumulator<T>;
+  const double count = double(slices.channels);
+  const Operands<T, T, A> in = {(const T*)slices.x + at * slices.channels,
+                                nullptr,
+                                nullptr,
+                                slices.channels,
+                                0,
+                                slices.channels};
+  const BlockSums sums = sum_block<Doubles, R, (R < 4 ? R : 4), true, false, true>(in, 1 / count);
+  for (int r = 0; r < R; ++r) {
+    const double delta = sums.d[r] / count, var = sums.dd[r] / count - delta * delta;
+    const A mean = A(sums.shift[r] + delta);
+    ((A*)slices.mean)[at + r] = mean;
+    ((A*)slices.residual)[at + r] = A((sums.shift[r] - mean) + delta);
+    ((A*)slices.first)[at + r] = A(var < 0 ? 0 : var);
+  }
+}
+
+template <class T>
+void slice_moments(const Slices& slices, int64_t begin, int64_t end) {
+  for (; begin + kBlock <= end; begin += kBlock) slice_moments_block<T, kBlock>(slices, begin);
+  for (; begin < end; ++begin) slice_moments_block<T, 1>(slices, begin);
+}
+
+template <class T, class U, int R>
+INOX_INLINE void slice_products_block(const Slices& slices, int64_t at) {
+  using A = Accumulator<T>;
+  const Operands<T, U, A> in = {(const T*)slices.x + at * slices.channels,
+                                (const U*)slices.t + at * slices.channels,
+                                nullptr,
+                                slices.channels,
+                                0,
+                                slices.channels};
+  BlockSums sums = {};
+  for (int r = 0; r < R; ++r) sums.shift[r] = ((const A*)slices.mean)[at + r];
+  sum_strips<Doubles, R, (R < 4 ? R : 4), true, false, true, true>(in, sums);
+  for (int r = 0; r < R; ++r) {
+    const double residual = ((const A*)slices.residual)[at + r];
+    ((A*)slices.first)[at + r] = A(sums.u[r]);
+    ((A*)slices.second)[at + r] = A(sums.ud[r] - residual * sums.u[r]);
+  }
+}
+
+template <class T, class U>
+void slice_products_as(const Slices& slices, int64_t begin, int64_t end) {
+  for (; begin + kBlock <= end; begin += kBlock) slice_products_block<T, U, kBlock>(slices, begin);
+  for (; begin < end; ++begin) slice_products_block<T, U, 1>(slices, begin);
+}
+
+template <class T>
+void slice_products(const Slices& slices, int64_t begin, int64_t end) {
+  if (slices.wide) {
+    slice_products_as<T, Accumulator<T>>(slices, begin, end);
+  } else {
+    slice_products_as<T, T>(slices, begin, end);
+  }
+}
+
+}  // namespace inox::INOX_UNIT

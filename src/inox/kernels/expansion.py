@@ -1,0 +1,114 @@
+"""Programs written out in JAX's own primitives, for what reads them: exporters, curvature, costs.
+
+An operation is one equation of a program, whatever it is made of. Expanded, its reference stands
+in its place. That is done to a program as it is at last, derivatives taken: the operations' own
+rules have had their say, so nothing of what they save in memory or accuracy is lost before.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from .jax_internals import bind_again
+from .primitive import operation_p, splittable_operation_p
+
+OURS = (operation_p, splittable_operation_p)
+# Their programs are part of the one around them; of a derivative rule nothing is asked any more.
+INLINED = {
+    "checkpoint",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+    "jit",
+    "pjit",
+    "remat2",
+}
+
+
+def expand(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Writes a function out in JAX's own primitives.
+
+    Args:
+        function: A function of arrays that calls norms of this package, alone or in a network. To
+            have its derivative written out, give the derivative: `expand(jax.grad(loss))`.
+
+    Returns:
+        A function with the same results up to rounding, in whose program (`jax.make_jaxpr`) no
+        operation of this package is left, but for what stands inside a `jax.shard_map`.
+        Derivatives are to be taken before: those of what it returns are JAX's own, of the
+        formulas.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from inox.functional import layer_norm
+        >>> program = jax.make_jaxpr(expand(layer_norm))(jnp.ones((2, 3)))
+        >>> "inox" in str(program)
+        False
+    """
+
+    @functools.wraps(function)
+    def expanded(*args: Any, **kwargs: Any) -> Any:
+        leaves, treedef = jax.tree.flatten((args, kwargs))
+
+        def flat(*leaves: Any) -> Any:
+            args, kwargs = jax.tree.unflatten(treedef, leaves)
+            return function(*args, **kwargs)
+
+        program, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+        results = _evaluate(program.jaxpr, program.consts, leaves)
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return expanded
+
+
+def _evaluate(program: Any, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+    """Carries a program out, equation by equation, with references for operations."""
+    values: dict[Any, Any] = dict(zip(program.constvars, constants, strict=True))
+    values.update(zip(program.invars, arguments, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if hasattr(atom, "val") else values[atom]
+
+    for equation in program.eqns:
+        results = _results(equation, [read(atom) for atom in equation.invars])
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in program.outvars]
+
+
+def _results(equation: Any, operands: list[Any]) -> Sequence[Any]:
+    primitive, parameters = equation.primitive, equation.params
+    if primitive in OURS:
+        operation, names = parameters["operation"], parameters["names"]
+        run = operation.run(names, dict(parameters["static"]))
+        program = jax.make_jaxpr(run)(*operands)
+        return _evaluate(program.jaxpr, program.consts, operands)
+    inner = [value for value in parameters.values() if _is_program(value)]
+    if primitive.name in INLINED and len(inner) == 1:
+        closed = inner[0] if hasattr(inner[0], "consts") else None
+        program, constants = (inner[0], ()) if closed is None else (closed.jaxpr, closed.consts)
+        return _evaluate(program, constants, operands)
+    if primitive.name != "shard_map":  # a part of a mesh, which is known inside of it alone
+        parameters = {name: _rewritten(value) for name, value in parameters.items()}
+    return bind_again(equation, operands, parameters)
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def _rewritten(value: Any) -> Any:
+    """A parameter of an equation (a branch, the body of a loop) with its programs expanded."""
+    if type(value) is tuple and any(map(_is_program, value)):
+        return tuple(map(_rewritten, value))
+    return _expanded(value) if hasattr(value, "jaxpr") else value
+
+
+def _expanded(program: Any) -> Any:
+    def run(*arguments: Any) -> list[Any]:
+        return _evaluate(program.jaxpr, program.consts, arguments)
+
+    return jax.make_jaxpr(run)(*program.in_avals)

@@ -1,0 +1,106 @@
+"""Slices without a spread, and channels whose factor is not finite: one answer for each.
+
+A slice of equal numbers has a variance of exactly 0. With epsilon 0 its standardized values are
+taken as 0, and their derivative, too, by kernels and formulas alike. What is masked has an output
+and a gradient of exactly 0, whatever stands in the slice beside it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inox import functional
+from tests.functional.programs import quick_jit
+from tests.registry import OPERATIONS
+
+IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [None, "xla"])
+DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
+NORMALIZING = [one for one in OPERATIONS if "y" in one.results and "given" not in one.name]
+
+
+def program(operation, layout, implementation, **options):
+    """`(arrays, where, dy) -> y, gradients`."""
+
+    def y(arrays, where):
+        named = operation.call(
+            arrays | options, where, **layout.static, implementation=implementation
+        )
+        return named["y"]
+
+    @quick_jit
+    def run(arrays, where, dy):
+        value, pullback = jax.vjp(lambda arrays: y(arrays, where), arrays)
+        return value, pullback(dy)[0]
+
+    return run
+
+
+def drawn(operation, layout, dtype=np.float32):
+    """Arrays without epsilon, and a cotangent."""
+    arrays = operation.draw(layout, dtype)
+    arrays.pop("epsilon", None)
+    dy = (1 + np.arange(arrays["x"].size)).reshape(layout.shape) / 64
+    return arrays, jnp.asarray(dy, dtype)
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("operation", NORMALIZING, ids=str)
+def test_equal_numbers_with_epsilon_0(operation, dtype, implementation):
+    """y is the bias, dx and dscale are 0, dbias is the sum of dy: for zeros and for 3."""
+    for layout in operation.layouts[: 2 if dtype == jnp.float32 else 1]:
+        arrays, dy = drawn(operation, layout, dtype)
+        run = program(operation, layout, implementation, epsilon=0.0)
+        for number in (0, 3):
+            if number and operation.name == "rms_norm":
+                continue  # equal numbers have no spread, but a mean square
+            arrays["x"] = np.full(layout.shape, number, dtype)
+            y, gradients = run(arrays, None, dy)
+            bias = arrays.get("bias", np.zeros((), dtype))
+            np.testing.assert_array_equal(y, np.broadcast_to(bias, layout.shape))
+            for name in ("x", "scale"):
+                if name in gradients:
+                    assert not np.asarray(gradients[name]).any(), name
+            if "bias" in gradients:
+                shape = (1,) * (dy.ndim - bias.ndim) + bias.shape
+                shared = tuple(i for i, n in enumerate(shape) if n == 1)
+                exact = np.asarray(dy, np.float64).sum(shared, keepdims=True).reshape(bias.shape)
+                np.testing.assert_allclose(
+                    np.asarray(gradients["bias"], np.float64), exact, rtol=jnp.finfo(dtype).eps
+                )
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-5])
+@pytest.mark.parametrize("operation", NORMALIZING, ids=str)
+def test_masked_means_0_beside_anything(operation, epsilon):
+    """Output and gradient are 0 at masked elements, in slices that are themselves beyond help."""
+    generator = np.random.default_rng(7)
+    for layout in operation.layouts[:2]:
+        arrays, dy = drawn(operation, layout)
+        run = program(operation, layout, None, epsilon=epsilon)
+        for spoiled in ("equal", "one inf", "one NaN", "huge") * 5:
+            where = generator.uniform(size=layout.shape) < 0.5
+            x = np.full(layout.shape, 3, np.float32)
+            if spoiled != "equal":
+                x = generator.normal(size=layout.shape).astype(np.float32)
+                bad = {"one inf": np.inf, "one NaN": np.nan, "huge": 3e38}[spoiled]
+                x.reshape(-1)[generator.integers(x.size, size=1 + x.size // 8)] = bad
+            x[~where] = np.nan
+            y, gradients = run(arrays | {"x": x}, where, dy)
+            assert (np.asarray(y)[~where] == 0).all()
+            assert (np.asarray(gradients["x"])[~where] == 0).all()
+
+
+@IMPLEMENTATIONS
+def test_a_mask_with_one_sample_a_channel(implementation):
+    """One valid sample a channel, epsilon 0: its deviation is 0, and so is every gradient of x."""
+    x, where = jnp.array([[1.0, 2, 3, 4], [5, 6, 7, 8]]), jnp.array([[True], [False]])
+
+    def y(x):
+        return functional.batch_norm(x, where=where, epsilon=0.0, implementation=implementation)[0]
+
+    value, pullback = jax.vjp(y, x)
+    (dx,) = pullback(jnp.ones_like(x))
+    assert not np.asarray(value).any()
+    assert not np.asarray(dx).any()
