@@ -9,7 +9,6 @@ from ..nn.normalization.pooled_moments import PooledMoments, pool_in, pooling_ke
 from ..nn.state import State
 from .caller_checks import check_exported, check_state
 from .layers import batch_norms, own_arrays, sharing_copy
-from .state_entries import in_containers_of
 
 Tree = TypeVar("Tree")
 POOLING = "pooling, pooled = accumulate(model, state)"
@@ -134,7 +133,7 @@ def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> S
     }
     for key, pool in pools.items():
         committed = layers[key].update_running(committed, pool.moments)
-    return in_containers_of(state if len(before) == len(state) else before, committed)
+    return like(state if len(before) == len(state) else before, committed)
 
 
 def _pool(layer: BatchNorm, pooled: Mapping[str, Any]) -> PooledMoments | None:

@@ -9,12 +9,13 @@ from jax.tree_util import all_leaves
 
 from ..functional.arguments import check_switch
 from ..nn import BatchNorm, StateKey, Statistics
+from ..nn.normalization.containers import like
+from ..nn.normalization.entries import replaced
 from ..nn.normalization.pooled_moments import PooledMoments
 from ..nn.state import State
 from .caller_checks import check_called, check_run
 from .layers import batch_norms, own_arrays
 from .passes import Apply, Bar, Pass, order_of_calls, pool_once, repeatable
-from .state_entries import in_containers_of
 
 
 def recalibrate(
@@ -115,20 +116,20 @@ def recalibrated(
         run = run._replace(batches=repeatable(run.batches))
         groups = [[key] for key in order_of_calls(run, model, new, chosen)]
         check_called(chosen, [key for (key,) in groups], every=strict)
-    replaced: dict[Any, Any] = {}
+    changed: dict[Any, Any] = {}
     pools: dict[StateKey, PooledMoments] = {}
     with Bar(run._replace(repetitions=len(groups))) as bar:
         for group in groups:
             found, number = pool_once(run, model, new, {key: chosen[key] for key in group}, bar)
             pools |= found
             for key, pool in found.items():
-                replaced |= _replacement(chosen[key], new, pool, number, strict)
-            new = in_containers_of(new, replaced)
+                changed |= _replacement(chosen[key], new, pool, number, strict)
+            new = replaced(new, changed)
     reached = [key for key, pool in pools.items() if bool((pool.count > 0).any())]
     check_called(chosen, reached, every=strict)
     # What is kept has arrays of its own, too: the result or the state may be donated.
-    kept = {key: own_arrays(entry) for key, entry in state.items() if key not in replaced}
-    return in_containers_of(state, kept | replaced), pools
+    kept = {key: own_arrays(entry) for key, entry in state.items() if key not in changed}
+    return like(replaced(state, changed), kept), pools
 
 
 def _replacement(

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..nn import Statistics
-from ..nn.normalization.containers import like, read
-from ..nn.state import State
+from ..nn.normalization.containers import read
 
 STATS, BATCHES = ".stats", ".batches"
 
@@ -35,12 +34,3 @@ def counts_batches(key: Any, statistics: Any) -> bool:
     """Whether an entry is the number of batches of a layer whose statistics are among these."""
     name = str(key)
     return name.endswith(BATCHES) and name.removesuffix(BATCHES) + STATS in statistics
-
-
-def in_containers_of(state: Mapping[str, Any], new: Mapping[str, Any]) -> State:
-    """`state` with the entries `new` in place of its own, each in the container that it was in."""
-    entries = {
-        key: like(state[key], entry) if isinstance(entry, Statistics) else entry
-        for key, entry in new.items()
-    }
-    return like(state, entries)
