@@ -101,12 +101,9 @@ def batch_norm(
         implementation=implementation,
     )
     if statistics is None:
-        moments = batch_moments(batch)
-        return normalized(batch, moments), public_moments(moments, batch.axes)
+        return _by_own_moments(batch)
     moments = given_moments(batch, statistics)
-    y = normalized(batch, moments, given=True)
-    nothing = moments._replace(count=jnp.zeros_like(moments.mean))
-    return y, public_moments(nothing, batch.axes)
+    return normalized(batch, moments, given=True), public_moments(moments, batch.axes)
 
 
 @functools.partial(
@@ -209,7 +206,7 @@ def batch_moments(batch: Batch) -> SplitMoments:
 
 
 def given_moments(batch: Batch, statistics: Any) -> SplitMoments:
-    """Given statistics in the form of moments; the count is that of something seen."""
+    """Given statistics in the form of moments, of count 0."""
     x = batch.upcast.x
     mean, var = (
         statistic_operand(value, x, name, accumulator(x.dtype))
@@ -220,8 +217,8 @@ def given_moments(batch: Batch, statistics: Any) -> SplitMoments:
 
 @compiled
 def _as_moments(mean: Array, var: Array) -> SplitMoments:
-    one = jnp.ones_like(mean)
-    return SplitMoments(one, mean, jnp.zeros_like(mean), var, one)
+    zero, one = jnp.zeros_like(mean), jnp.ones_like(mean)
+    return SplitMoments(zero, mean, zero, var, one)
 
 
 @functools.partial(compiled, static_argnames=("given",))
@@ -248,6 +245,12 @@ def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Arra
         batch.bias,
         batch.where,
     )
+
+
+@compiled
+def _by_own_moments(batch: Batch) -> tuple[Array, Moments]:
+    moments = batch_moments(batch)
+    return normalized(batch, moments), public_moments(moments, batch.axes)
 
 
 def _mean_and_var(statistics: Any) -> tuple[Any, Any]:

@@ -147,6 +147,7 @@ def _moments(
     return public_moments(pooled, () if keepdims else reduction.axes)
 
 
+@functools.partial(jax.jit, static_argnums=1, inline=True)
 def public_moments(moments: SplitMoments, axes: Axes) -> Moments:
     """Count, mean and variance with `axes` removed."""
     arrays = moments.count, moments.mean + moments.mean_low, moments.var
