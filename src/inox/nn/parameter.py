@@ -26,6 +26,9 @@ class Parameter(Wrapper):
     Args:
         value: An array, or something that `jax.numpy.asarray` takes.
 
+    Raises:
+        TypeError: If `value` is no array and can't be made one.
+
     Example:
         >>> weight = Parameter(jax.numpy.ones((3, 5)))
         >>> weight
@@ -36,7 +39,16 @@ class Parameter(Wrapper):
     value: Array
 
     def __init__(self, value: jax.typing.ArrayLike) -> None:
-        super().__init__(jnp.asarray(value))
+        try:
+            array = None if isinstance(value, (str, bytes)) else jnp.asarray(value)
+        except (TypeError, ValueError):
+            array = None
+        if array is None:
+            raise TypeError(
+                f"value must be an array; found {type(value).__name__}. Give one, for example "
+                "Parameter(jnp.ones(8)), or None in the place of the parameter to leave it out."
+            )
+        super().__init__(array)
 
     def __call__(self) -> Array:
         """Gives the value.

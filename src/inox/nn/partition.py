@@ -1,7 +1,7 @@
 """A module in two halves: its structure, and its arrays in dicts by path."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,10 +40,16 @@ class ModuleDefinition:
             A new module.
 
         Raises:
+            TypeError: If an argument isn't a dict.
             ValueError: If a path is missing, unknown or given twice.
         """
         given: dict[str, Any] = {}
         for part in arrays:
+            if not isinstance(part, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"arrays must be dicts from path to array; found {type(part).__name__}. Give "
+                    "those that partition returned, static(parameters, rest)."
+                )
             if twice := sorted(given.keys() & part.keys()):
                 raise ValueError(f"arrays hold {twice[0]!r} twice; give each path in one dict.")
             given |= part
@@ -93,8 +99,13 @@ def partition(tree: Any, filters: tuple[Filter, ...]) -> tuple[Any, ...]:
     return ModuleDefinition(treedef, paths), *arrays
 
 
-def _as_test(condition: Filter) -> Callable[[Any], bool]:
-    if isinstance(condition, (type, tuple)):
-        kinds = condition
+def _as_test(condition: Any) -> Callable[[Any], Any]:
+    kinds: tuple[Any, ...] = condition if isinstance(condition, tuple) else (condition,)
+    if kinds and all(isinstance(kind, type) for kind in kinds):
         return lambda node: isinstance(node, kinds)
+    if not callable(condition):
+        raise TypeError(
+            f"filters must be types, tuples of types, or functions of a node; found {condition!r}. "
+            "Write for example partition(nn.Parameter)."
+        )
     return condition

@@ -113,6 +113,7 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
         The tree with keys in place of entries, and the state, a dict from key to value.
 
     Raises:
+        TypeError: If `prefix` isn't a string.
         ValueError: If a key to be made is one that the tree holds already.
 
     Example:
@@ -121,6 +122,11 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
         >>> list(state)
         [StateKey('[0].stats'), StateKey('[1].stats')]
     """
+    if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"prefix must be a string; found {prefix!r}. It stands in front of each key: "
+            "write for example export_state(model, prefix='teacher')."
+        )
     _warn_of_sharing(tree)
     taken = {
         node
@@ -149,6 +155,11 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
     return jax.tree.unflatten(treedef, leaves), state
 
 
+def _check_dict(value: Any, name: str, cure: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict; found {type(value).__name__}. {cure}")
+
+
 def update_state(state: Mapping[str, Any], mutation: Mapping[str, Any]) -> State:
     """Makes a state with some entries replaced; the one given is left as it was.
 
@@ -160,12 +171,15 @@ def update_state(state: Mapping[str, Any], mutation: Mapping[str, Any]) -> State
         A new dict.
 
     Raises:
+        TypeError: If `state` or `mutation` isn't a dict.
         ValueError: If `mutation` has a key that `state` lacks.
 
     Example:
         >>> update_state({"a": 1, "b": 2}, {"b": 3})
         {'a': 1, 'b': 3}
     """
+    _check_dict(state, "state", "Pass the dict that export_state returned.")
+    _check_dict(mutation, "mutation", "Write {layer.stats: new}, the new values by key.")
     if unknown := [key for key in mutation if key not in state]:
         raise ValueError(
             f"mutation has the key {str(unknown[0])!r}, which the state lacks; it has "
@@ -185,6 +199,7 @@ def join_states(*states: Mapping[str, Any]) -> State:
         A new dict with all entries.
 
     Raises:
+        TypeError: If a state isn't a dict.
         ValueError: If two states share a key.
 
     Example:
@@ -193,6 +208,7 @@ def join_states(*states: Mapping[str, Any]) -> State:
     """
     joined: State = {}
     for state in states:
+        _check_dict(state, "states", "Give them one by one: join_states(first, second).")
         if shared := [key for key in state if key in joined]:
             raise ValueError(
                 f"states share the key {str(shared[0])!r}, so one would overwrite the other. "

@@ -63,6 +63,9 @@ class NormalizationLayer(Module):
 
     def _converted(self, name: str, value: Any) -> Any:
         converted = super()._converted(name, value)
+        if name == "epsilon" and not isinstance(value, bool):  # a mask holds a bool in its place
+            check_epsilon(value)
+            return static_number(value)
         if name not in ("scale", "bias") or isinstance(value, Node):
             return converted
         if isinstance(converted, Parameter):  # one of a mask holds a bool, an abstract one a shape

@@ -204,6 +204,13 @@ class BatchNorm(NormalizationLayer):
         key = pooling_key(self.stats)
         return y, entries.replaced(state, {key: pool.including(key, moments)})
 
+    def _converted(self, name: str, value: Any) -> Any:
+        converted = super()._converted(name, value)
+        if name == "momentum" and not isinstance(value, bool):  # a mask holds a bool in its place
+            check_unit_interval(value, "momentum")
+            return static_number(value)
+        return converted
+
     def _normalize(
         self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
     ) -> Array:

@@ -1,6 +1,7 @@
 """RMS norm: layer norm without the mean."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
@@ -50,6 +51,14 @@ class RMSNorm(NormalizationLayer):
     ) -> None:
         super().__init__(epsilon, scale, implementation=implementation)
         self.axis = static_axis(axis)
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name == "bias" and value is not None:
+            raise TypeError(
+                f"bias must be None; found {type(value).__name__}. RMS norm shifts nothing: add it "
+                "to what the layer returns, or use LayerNorm."
+            )
+        return super()._converted(name, value)
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Normalizes `x`.
