@@ -67,12 +67,12 @@ def _affine_tangent(
     implementation: str | None,
 ) -> tuple[Array]:
     deviation = centre(x, mean, mean_low, where)
-    moving = jnp.zeros_like(deviation)
+    centred_tangent = jnp.zeros_like(deviation)
     if x_tangent is not None:
-        moving = moving + x_tangent
+        centred_tangent = centred_tangent + x_tangent
     if mean_tangent is not None:
-        moving = moving - mean_tangent
-    y_tangent = moving * rstd
+        centred_tangent = centred_tangent - mean_tangent
+    y_tangent = centred_tangent * rstd
     if rstd_tangent is not None:
         y_tangent = y_tangent + deviation * rstd_tangent
     if scale is not None:

@@ -102,7 +102,7 @@ def mean_along(x: Array, axes: Axes, number: Number) -> Array:
     return _divided(sum_along(x, axes), number)
 
 
-def _divided(total: Array, number: Number) -> Array:
+def _divided(summed: Array, number: Number) -> Array:
     """A true division: XLA would multiply by the rounded reciprocal of one divisor for all.
 
     Two things depend on it. What is left of a slice of equal numbers after the first mean is a
@@ -115,14 +115,14 @@ def _divided(total: Array, number: Number) -> Array:
         known = max(1, int(number.item()))
         # The reciprocal of a power of two is exact, and XLA does not take the multiplication for
         # too expensive to be fused: 1.2 to 1.5 times faster over many short slices.
-        many = not is_number(total.size) or total.size >= MANY
+        many = not is_number(summed.size) or summed.size >= MANY
         if known & (known - 1) == 0 and many:
-            return total * jnp.asarray(1 / known, total.dtype)
-        divisor = jnp.full_like(total, known)
+            return summed * jnp.asarray(1 / known, summed.dtype)
+        divisor = jnp.full_like(summed, known)
     else:
-        divisor = jnp.maximum(number, jnp.ones_like(number)) * jnp.ones_like(total)
+        divisor = jnp.maximum(number, jnp.ones_like(number)) * jnp.ones_like(summed)
     # The second barrier: (a / b) / c must not become a / (b c), which may overflow.
-    return lax.optimization_barrier(total / lax.optimization_barrier(divisor))
+    return lax.optimization_barrier(summed / lax.optimization_barrier(divisor))
 
 
 def mean_square(x: Array, axes: Axes, number: Number) -> Array:

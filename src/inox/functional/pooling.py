@@ -60,22 +60,22 @@ def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Arra
     together = jnp.sum(number, 0)
     weight = number / jnp.maximum(together, jnp.ones_like(together))[None]
     # The shift is one of the means itself, so that nearly equal large means cancel exactly.
-    present = number > 0
+    nonempty = number > 0
     # The least number stands for none: an infinity of ours would stop `jax_debug_infs`.
     least = jnp.full_like(mean, jnp.finfo(mean.dtype).min)
-    shift = jnp.max(jnp.where(present, mean, least), 0)
-    shift = lax.stop_gradient(jnp.where(jnp.any(present, 0), shift, jnp.zeros_like(shift)))
-    offset = masked((mean - shift[None]) + mean_low, present)
+    shift = jnp.max(jnp.where(nonempty, mean, least), 0)
+    shift = lax.stop_gradient(jnp.where(jnp.any(nonempty, 0), shift, jnp.zeros_like(shift)))
+    offset = masked((mean - shift[None]) + mean_low, nonempty)
     pooled_mean = shift + jnp.sum(weight * offset, 0)
-    offset = masked((mean - pooled_mean[None]) + mean_low, present)
+    offset = masked((mean - pooled_mean[None]) + mean_low, nonempty)
     pooled_low = jnp.sum(weight * offset, 0)
     offset = offset - pooled_low[None]
     # A scale for what is in the parts and what is between them: the square of neither overflows.
-    farthest = jnp.max(jnp.abs(masked(offset, present)), 0)
+    farthest = jnp.max(jnp.abs(masked(offset, nonempty)), 0)
     common = lax.stop_gradient(jnp.minimum(jnp.min(scale, 0), range_scale(farthest, root=True)))
     between = offset * common[None]
     within = scaled * lax.square(common[None] / scale)
-    pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), present), 0)
+    pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), nonempty), 0)
     return SplitMoments(together, pooled_mean, pooled_low, pooled_scaled, common)
 
 
