@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inox import functional
+from inox.kernels.cpu.library import library
 from tests.functional.programs import quick_jit
 from tests.registry import OPERATIONS
 
@@ -104,3 +105,24 @@ def test_a_mask_with_one_sample_a_channel(implementation):
     (dx,) = pullback(jnp.ones_like(x))
     assert not np.asarray(value).any()
     assert not np.asarray(dx).any()
+
+
+@pytest.mark.parametrize("operation", NORMALIZING, ids=str)
+def test_a_variance_that_overflows_is_told(operation):
+    """Beyond the range of the formulas' variance: NaN in y and dx, and never 0 without a word."""
+    layout = operation.layouts[0]
+    arrays, dy = drawn(operation, layout)
+    arrays["x"] = arrays["x"] * np.float32(1e25)
+    y, gradients = program(operation, layout, "xla", epsilon=1e-5)(arrays, None, dy)
+    assert np.isnan(y).all()
+    assert np.isnan(gradients["x"]).all()
+
+
+def test_kernels_compute_what_overflows_the_formulas():
+    """The CPU kernels of rows have a wider range inside: the result is right."""
+    if not library().available:
+        pytest.skip("there are no kernels")
+    x = np.random.default_rng(3).normal(size=(4, 64)).astype(np.float32) * np.float32(1e30)
+    wide = x.astype(np.float64)
+    exact = (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, keepdims=True)
+    np.testing.assert_allclose(functional.layer_norm(x), exact, rtol=1e-6, atol=1e-6)

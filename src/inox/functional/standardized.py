@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .means import Number, Reduction, accumulator, count, masked
 from .reciprocal_root import reciprocal_root
@@ -54,8 +55,12 @@ def reciprocal_deviation(denominator: Array, scale: Array) -> tuple[Array, Array
     Equal numbers with epsilon 0 have deviations and a variance of exactly 0. Their standardized
     values are taken as 0, and so is their derivative: what epsilon above 0 tends to for values
     that are equal. It is what a slice gives of which nothing takes part, and what the kernels do.
+
+    A variance that overflows (a spread beyond 1e18 in float32) gives NaN: its reciprocal root
+    would be 0, and what is standardized by it 0 without a word.
     """
     zero = denominator == jnp.zeros_like(denominator)
     denominator = jnp.where(zero, jnp.ones_like(denominator), denominator)
-    rstd = reciprocal_root(denominator) * scale
+    overflow = lax.stop_gradient(denominator - denominator)  # 0, or NaN for infinity
+    rstd = reciprocal_root(denominator) * scale + overflow
     return jnp.where(zero, jnp.zeros_like(rstd), rstd), denominator
