@@ -15,7 +15,7 @@ NORMS = 20
 COMPILED = (10, 30, 100)
 COMPILED_BY = ("ours", "ours_xla", "textbook", "flax", "equinox")
 # Seconds: how long a process may compile, and up to where it is worth doing it again.
-LIMIT, QUICK_LIMIT, SHORT = 240, 60, 10
+LIMIT, QUICK_LIMIT, SHORT = 120, 60, 10
 
 
 def kernels() -> str:
