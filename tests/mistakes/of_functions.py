@@ -60,7 +60,7 @@ STATISTICS = {
 
 NO_PAIRS = {
     "array": (ones(2, CHANNELS), TypeError, ("ndarray", "pair (mean, var)", "stats")),
-    "dict": ({"mean": zeros(6), "var": ones(6)}, TypeError, ("dict", "pair", "stats")),
+    "dict": ({"mean": zeros(6), "variance": ones(6)}, TypeError, ("dict", "pair", "stats")),
     "three": ((zeros(6), ones(6), ones(6)), TypeError, ("tuple", "pair (mean, var)", "stats")),
     "one": ((zeros(6),), TypeError, ("tuple", "pair (mean, var)", "stats")),
     "text": ("running", TypeError, ("str", "pair (mean, var)", "stats")),

@@ -13,7 +13,7 @@ arguments checked (:func:`checked_batch`), their moments (:func:`batch_moments` 
 
 import dataclasses
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import jax
@@ -63,8 +63,8 @@ def batch_norm(
         x: The input, with shape :math:`(N, *, C)`.
         scale: The scale :math:`\gamma`, broadcast against `x` from the right.
         bias: The bias :math:`\beta`, broadcast against `x` from the right.
-        statistics: A pair of mean and variance, with shape :math:`(C)` each, or moments, to use
-            instead of the batch's.
+        statistics: A pair of mean and variance, with shape :math:`(C)` each, to use instead of the
+            batch's: moments, or an entry of a state in whatever container a checkpoint left it.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
@@ -254,9 +254,13 @@ def _by_own_moments(batch: Batch) -> tuple[Array, Moments]:
 
 
 def _mean_and_var(statistics: Any) -> tuple[Any, Any]:
-    """Mean and variance of a pair, or of Moments."""
-    if isinstance(statistics, Moments):
-        return statistics.mean, statistics.var
+    """Mean and variance by their names, where there are names, else of a pair."""
+    names = {"mean", "var"}
+    if isinstance(statistics, Mapping) and set(statistics) == names:
+        return statistics["mean"], statistics["var"]
+    if isinstance(statistics, tuple) and names <= set(getattr(statistics, "_fields", ())):
+        named: Any = statistics
+        return named.mean, named.var
     if not isinstance(statistics, (tuple, list)) or len(statistics) != 2:
         raise TypeError(
             f"statistics must be a pair (mean, var); found {type(statistics).__name__}. Pass "

@@ -4,7 +4,7 @@ What is wrong with them is said before anything is computed: an entry that is mi
 model's, numbers that can't be running statistics, a dtype in which they would stand still.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -44,7 +44,7 @@ def entry(state: Any, key: Any, name: str) -> Any:
 def statistics(found: Any, key: Any, channels: int) -> Statistics:
     """The running statistics in an entry, in whatever container."""
     values = read(found, Statistics)
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(found) if hasattr(leaf, "shape")]
+    shapes = shapes_of(jax.tree.leaves(found) if values is None else values)
     if values is None or shapes != [(channels,)] * 2:
         raise ValueError(
             f"state[{str(key)!r}] must be Statistics(mean, var), arrays of shape ({channels},), "
@@ -56,6 +56,11 @@ def statistics(found: Any, key: Any, channels: int) -> Statistics:
         _check_floating(leaf, f"state[{str(key)!r}] has a {name}")
     _check_not_negative(values.var, f"state[{str(key)!r}] has a variance")
     return Statistics(*map(jnp.asarray, values))
+
+
+def shapes_of(leaves: Iterable[Any]) -> list[tuple[int, ...]]:
+    """The shapes of arrays; () for anything else."""
+    return [getattr(leaf, "shape", ()) for leaf in leaves]
 
 
 def number_of_batches(found: Any, key: Any, channels: int) -> Array:

@@ -35,7 +35,6 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from ...functional.moments import Moments
@@ -43,7 +42,7 @@ from ...functional.pooling import SplitMoments
 from ...functional.sharding import alike
 from ..state import StateKey
 from .containers import read
-from .entries import check_trainable
+from .entries import check_trainable, shapes_of
 
 Array = jax.Array
 FIELDS = 6
@@ -171,7 +170,7 @@ def pool_in(state: Mapping[str, Any], stats: Any, channels: int) -> Any:
     if not isinstance(entry, tuple) and hasattr(entry, "including"):  # a recorder of calls
         return entry
     values = read(entry, PooledMoments)
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(entry)]
+    shapes = shapes_of(jax.tree.leaves(entry) if values is None else values)
     if values is None or shapes != [(channels,)] * FIELDS:
         raise ValueError(
             f"state[{str(key)!r}] must be PooledMoments, {FIELDS} arrays of shape ({channels},); "
