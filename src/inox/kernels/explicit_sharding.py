@@ -46,6 +46,16 @@ def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(split_as(largest, array) for array in arrays)
 
 
+def alike(*arrays: Any) -> tuple[Any, ...]:
+    """Arrays of one shape, split alike: an axis as the last of them has it that splits it."""
+    if not any(map(is_split, arrays)):
+        return arrays
+    sharding: Any = next(jax.typeof(x).sharding for x in reversed(arrays) if is_split(x))
+    last_first = zip(*(spec_of(x) for x in reversed(arrays) if is_split(x)), strict=True)
+    entries = tuple(next(filter(None, given), None) for given in last_first)
+    return tuple(reshard(x, entries, sharding.mesh) for x in arrays)
+
+
 def split_last_axis(x: Any, parts: int) -> Any:
     """(..., C) as (..., parts, C / parts); an axis of size 1 as two of size 1.
 

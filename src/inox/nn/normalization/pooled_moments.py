@@ -39,7 +39,7 @@ from jax import lax
 
 from ...functional.moments import Moments
 from ...functional.pooling import SplitMoments
-from ...functional.sharding import alike
+from ...kernels.explicit_sharding import alike
 from ..state import StateKey
 from .containers import read
 from .entries import check_trainable, shapes_of

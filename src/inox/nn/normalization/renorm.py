@@ -13,7 +13,7 @@ from jax.core import Tracer
 from ...functional.arguments import ArrayLike, AxisName, floating
 from ...functional.batch import Batch, normalized
 from ...functional.pooling import SplitMoments
-from ...functional.sharding import alike
+from ...kernels.explicit_sharding import alike
 from ..parameter import Parameter
 from ..state import StateEntry
 from .base import constant, static_number

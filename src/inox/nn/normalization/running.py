@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...functional.moments import Moments
-from ...functional.sharding import alike
+from ...kernels.explicit_sharding import alike
 
 Array = jax.Array
 
