@@ -52,13 +52,17 @@ Case::Case(uint64_t seed, int64_t budget) : random_(seed) {
     spread_dy_ = 1e-40;
     epsilon_ = 0;
   }
+  if (random_.below(8) == 0) {
+    spread_ = epsilon_ = 0;  // equal numbers: xhat and dx are 0
+  }
 }
 
 std::string Case::name() const {
   char text[160];
-  std::snprintf(text, sizeof text, "%s (%d, %d, %d, %d, %d)%s mean %g spread %g", name_of(element_),
-                int(shape_.outer), int(shape_.inner), int(shape_.length), int(shape_.groups),
-                int(shape_.channels), centred_ ? "" : " not centred", mean_, spread_);
+  std::snprintf(text, sizeof text, "%s (%d, %d, %d, %d, %d)%s mean %g spread %g epsilon %g",
+                name_of(element_), int(shape_.outer), int(shape_.inner), int(shape_.length),
+                int(shape_.groups), int(shape_.channels), centred_ ? "" : " not centred", mean_,
+                spread_, epsilon_);
   return text;
 }
 
