@@ -56,7 +56,7 @@ template <int C, class Body>
 INOX_INLINE void for_each_of_slices(int64_t count, Body body) {
 #pragma GCC unroll 4
   for (int k = 0; k < C; ++k) {
-    const int64_t rest = count * C - k * kLanes;
+    const int64_t rest = count * C - int64_t{k} * kLanes;
     if (rest >= kLanes) {
       body(k);
     } else if (rest > 0) {
