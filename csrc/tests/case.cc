@@ -12,8 +12,8 @@ using Wide = long double;
 
 // Sizes that vectors, blocks and tiles do not divide, with a preference for small ones.
 int64_t size(Random& random, int64_t limit) {
-  static constexpr int64_t kOdd[] = {1, 2, 3, 5, 7, 8, 9, 13, 16, 17, 31, 33, 64, 65, 127, 251};
-  const int64_t found = random.below(4) ? kOdd[random.below(16)] : 1 + random.below(limit);
+  static constexpr int64_t kOdd[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 33, 64, 65, 127, 251};
+  const int64_t found = random.below(4) ? kOdd[random.below(17)] : 1 + random.below(limit);
   return found < limit ? found : limit;
 }
 
