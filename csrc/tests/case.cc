@@ -1,14 +1,10 @@
 #include "tests/case.h"
 
-#include <cmath>
-#include <vector>
-
-#include "operations/arrays.h"
+#include <algorithm>
+#include <cstdio>
 
 namespace inox::test {
 namespace {
-
-using Wide = long double;
 
 // Sizes that vectors, blocks and tiles do not divide, with a preference for small ones.
 int64_t size(Random& random, int64_t limit) {

@@ -4,8 +4,9 @@
 // is |scale| for y and rstd rms(dy scale) for dx. Sums, mean and variance: one unit, for float64 4,
 // of the sum of the terms' magnitudes, in which nothing cancels.
 #include <cmath>
+#include <cstdio>
+#include <vector>
 
-#include "operations/arrays.h"
 #include "tests/case.h"
 
 namespace inox::test {
