@@ -1,5 +1,6 @@
 #include "operations/column_sample.h"
 
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -10,6 +11,17 @@ namespace {
 
 constexpr int64_t kLeastRows = 64;
 constexpr int64_t kMostParts = 64;
+// A segment of rows is summed at once where chains of additions are to be short.
+constexpr int64_t kSegmentRows = 64;
+
+// Adds `terms` to `sums`, and what is rounded off to `lost` (Knuth's two-sum).
+void add_exactly(const double* terms, int64_t count, double* sums, double* lost) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double sum = sums[i] + terms[i], part = sum - sums[i];
+    lost[i] += (sums[i] - (sum - part)) + (terms[i] - part);
+    sums[i] = sum;
+  }
+}
 
 // Adds up `count` arrays of `size` numbers, `stride` apart, into the first one: in pairs, whose
 // sums are added in pairs again, so that rounding errors grow with the logarithm of the count.
@@ -38,6 +50,7 @@ ColumnSample::ColumnSample(const Kernels& kernels, Element element, int64_t leng
                            int64_t channels, int64_t stride, bool parts)
     : kernels_(kernels[element]),
       element_(element),
+      short_chains_(element == Element::kFloat64),
       length_(length),
       groups_(groups),
       channels_(channels),
@@ -57,13 +70,12 @@ ColumnSample::ColumnSample(const Kernels& kernels, Element element, int64_t leng
   wide_rows_ = length / tiles_;
   width_ *= tiles_;
   stride_ *= tiles_;
-  // Rows are divided into parts for several threads, and in float64, where each bit counts, for
-  // shorter chains of additions. Each has sums of its own: 64 rows keep them few.
-  const bool short_chains = element == Element::kFloat64;
+  // Rows are divided into parts for several threads. Each has sums of its own: 64 rows keep them
+  // few.
   part_rows_ = wide_rows_;
-  if (parts || short_chains) {
-    const int64_t even = short_chains ? 0 : divide_up(wide_rows_, kMostParts);
-    const int64_t rows = short_chains ? 0 : kTaskBytes / (width_ * size_of(element));
+  if (parts) {
+    const int64_t even = divide_up(wide_rows_, kMostParts);
+    const int64_t rows = kTaskBytes / (width_ * size_of(element));
     part_rows_ = divide_up(std::max({kLeastRows, rows, even}), 8) * 8;
   }
   part_rows_ = std::max<int64_t>(1, std::min(part_rows_, wide_rows_));
@@ -111,9 +123,10 @@ void ColumnSample::sum(bool moments, bool products, ThreadPool* pool) {
   const int64_t bytes = size_of(element_),
                 t_bytes = wide_ ? size_of(accumulator_of(element_)) : bytes;
   for_each_task(pool, parts_, [&](int64_t part) {
-    double* of = sums_ + part * 4 * width_;
-    std::memset(of, 0, 4 * width_ * sizeof(double));
-    for_each_piece(part, [&](int64_t rows, int64_t width, int64_t at) {
+    double *of_part = sums_ + part * part_size(), *lost = of_part + 4 * width_;
+    std::memset(of_part, 0, part_size() * sizeof(double));
+    double* of = short_chains_ ? lost + 4 * width_ : of_part;
+    auto add = [&](int64_t rows, int64_t width, int64_t at) {
       const Columns columns = {advance(x_, at * bytes),
                                advance(t_, at * t_bytes),
                                wide_,
@@ -123,9 +136,25 @@ void ColumnSample::sum(bool moments, bool products, ThreadPool* pool) {
                                stride_,
                                shifts_};
       kernel(columns, {of, of + width_, of + 2 * width_, of + 3 * width_});
+    };
+    for_each_piece(part, [&](int64_t rows, int64_t width, int64_t at) {
+      if (!short_chains_) {
+        add(rows, width, at);
+        return;
+      }
+      for (int64_t row = 0; row < rows; row += kSegmentRows) {
+        std::memset(of, 0, 4 * width_ * sizeof(double));
+        add(std::min(kSegmentRows, rows - row), width, at + row * stride_);
+        add_exactly(of, 4 * width_, of_part, lost);
+      }
     });
+    if (short_chains_) {
+      for (int64_t i = 0; i < 4 * width_; ++i) {
+        if (std::isfinite(lost[i])) of_part[i] += lost[i];  // of an infinite sum nothing is lost
+      }
+    }
   });
-  add_in_pairs(sums_, parts_, 4 * width_, 4 * width_);
+  add_in_pairs(sums_, parts_, part_size(), 4 * width_);
   for (int kind = 0; kind < 4; ++kind) {
     add_in_pairs(sums_ + kind * width_, tiles_, width_ / tiles_, width_ / tiles_);
   }

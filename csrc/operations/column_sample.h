@@ -21,7 +21,7 @@ class ColumnSample {
                int64_t channels, int64_t stride, bool parts);
 
   // How many numbers of scratch memory a sample needs.
-  int64_t scratch_size() const { return groups_ + 4 * width_ + 4 * width_ * parts_; }
+  int64_t scratch_size() const { return groups_ + 4 * width_ + part_size() * parts_; }
 
   // The place of the sample, and memory to work in; statistics are yet to be found.
   void start(const void* x, const void* t, bool wide, double* scratch);
@@ -52,10 +52,13 @@ class ColumnSample {
   template <class Body>
   void for_each_piece(int64_t part, const Body& body) const;
   void sum(bool moments, bool products, ThreadPool* pool);
+  // The sums of a part, and where chains of additions are short, what they lose and a segment's.
+  int64_t part_size() const { return (short_chains_ ? 12 : 4) * width_; }
   void spread(double* columns) const;
 
   const ElementKernels& kernels_;
   Element element_;
+  bool short_chains_;  // in float64, where each bit counts
   int64_t length_, groups_, channels_, stride_;
   int64_t width_, tiles_ = 1;
   int64_t wide_rows_, rest_;  // rest: elements of the incomplete wide row
@@ -63,7 +66,7 @@ class ColumnSample {
   const void* x_ = nullptr;
   const void* t_ = nullptr;
   bool wide_ = false;
-  // A shift a group, and a shift, coefficients and sums a column; sums once more for each part.
+  // A shift a group, and a shift, coefficients and, for each part, sums a column.
   double *shift_ = nullptr, *shifts_ = nullptr, *map_ = nullptr, *sums_ = nullptr;
 };
 

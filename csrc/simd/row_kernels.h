@@ -23,6 +23,7 @@
 
 #include "simd/parameter_sums.h"
 #include "simd/row_blocks.h"
+#include "simd/short_rows.h"
 
 namespace inox::INOX_UNIT {
 
@@ -195,6 +196,12 @@ void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
 
 template <class T>
 void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
+  if (are_short(rows)) {
+    for_short_rows(rows, [&](auto length, auto shared) {
+      normalize_short_rows<T, decltype(length)::value, decltype(shared)::value>(rows, begin, end);
+    });
+    return;
+  }
   if (rows.channels <= kLongestInSingles<T>) {
     normalize_rows_as<T, Arithmetic<T>>(rows, begin, end);
   } else {
@@ -251,6 +258,13 @@ void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dsc
 
 template <class T>
 void cotangent_rows(const Rows& rows, int64_t begin, int64_t end, double* dscale, double* dbias) {
+  if (are_short(rows)) {
+    for_short_rows(rows, [&](auto length, auto shared) {
+      cotangent_short_rows<T, decltype(length)::value, decltype(shared)::value>(rows, begin, end,
+                                                                                dscale, dbias);
+    });
+    return;
+  }
   if (rows.channels <= kLongestInSingles<T>) {
     cotangent_rows_as<T, Arithmetic<T>>(rows, begin, end, dscale, dbias);
   } else {

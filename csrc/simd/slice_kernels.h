@@ -7,6 +7,7 @@
 
 #include "kernel_table.h"
 #include "simd/row_sums.h"
+#include "simd/short_slices.h"
 
 namespace inox::INOX_UNIT {
 
@@ -30,8 +31,36 @@ INOX_INLINE void slice_moments_block(const Slices& slices, int64_t at) {
   }
 }
 
+// Rounded as the accumulators of T are.
+template <class T>
+INOX_INLINE Doubles as_accumulator(Doubles v) {
+  if constexpr (sizeof(T) == 8) return v;
+  return to_doubles(to_floats(v));
+}
+
+template <class T, int C>
+INOX_INLINE void short_slice_moments(const Slices& slices, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
+  for_each_lanes(begin, end, [&](int64_t at, auto count) __attribute__((always_inline)) {
+    Doubles x[C] = {}, shift;
+    load_slices<C>((const T*)slices.x + at * C, count, x);
+    const Statistics of = short_statistics<sizeof(T) == 8>(x, true, 0, shift);
+    Doubles mean[] = {as_accumulator<T>(shift + of.delta)};
+    Doubles residual[] = {(shift - mean[0]) + of.delta}, var[] = {of.var};
+    store_slices<1>((A*)slices.mean + at, count, mean);
+    store_slices<1>((A*)slices.residual + at, count, residual);
+    store_slices<1>((A*)slices.first + at, count, var);
+  });
+}
+
 template <class T>
 void slice_moments(const Slices& slices, int64_t begin, int64_t end) {
+  if (is_short(slices.channels)) {
+    for_short_length(slices.channels, [&](auto length) {
+      short_slice_moments<T, decltype(length)::value>(slices, begin, end);
+    });
+    return;
+  }
   for (; begin + kBlock <= end; begin += kBlock) slice_moments_block<T, kBlock>(slices, begin);
   for (; begin < end; ++begin) slice_moments_block<T, 1>(slices, begin);
 }
@@ -55,8 +84,34 @@ INOX_INLINE void slice_products_block(const Slices& slices, int64_t at) {
   }
 }
 
+template <class T, class U, int C>
+INOX_INLINE void short_slice_products(const Slices& slices, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
+  for_each_lanes(begin, end, [&](int64_t at, auto count) __attribute__((always_inline)) {
+    Doubles x[C] = {}, t[C] = {}, mean[1] = {}, residual[1] = {};
+    load_slices<C>((const T*)slices.x + at * C, count, x);
+    load_slices<C>((const U*)slices.t + at * C, count, t);
+    load_slices<1>((const A*)slices.mean + at, count, mean);
+    load_slices<1>((const A*)slices.residual + at, count, residual);
+    Doubles sum[1] = {}, products[1] = {};
+    for (int c = 0; c < C; ++c) {
+      sum[0] += t[c];
+      products[0] = fused(t[c], x[c] - mean[0], products[0]);
+    }
+    products[0] -= residual[0] * sum[0];
+    store_slices<1>((A*)slices.first + at, count, sum);
+    store_slices<1>((A*)slices.second + at, count, products);
+  });
+}
+
 template <class T, class U>
 void slice_products_as(const Slices& slices, int64_t begin, int64_t end) {
+  if (is_short(slices.channels)) {
+    for_short_length(slices.channels, [&](auto length) {
+      short_slice_products<T, U, decltype(length)::value>(slices, begin, end);
+    });
+    return;
+  }
   for (; begin + kBlock <= end; begin += kBlock) slice_products_block<T, U, kBlock>(slices, begin);
   for (; begin < end; ++begin) slice_products_block<T, U, 1>(slices, begin);
 }

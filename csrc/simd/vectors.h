@@ -192,13 +192,19 @@ constexpr int lane_of_half_group(int i) {
          half * (width / 2);
 }
 
+// Lanes of two vectors, those of v counted on from those of u.
+template <int... lanes>
+INOX_INLINE Doubles lanes_of_two(Doubles u, Doubles v) {
+#if defined(__clang__)
+  return __builtin_shufflevector(u, v, lanes...);
+#else
+  return __builtin_shuffle(u, v, Mask{lanes...});
+#endif
+}
+
 template <int width, int half, size_t... I>
 INOX_INLINE Doubles half_groups(Doubles u, Doubles v, std::index_sequence<I...>) {
-#if defined(__clang__)
-  return __builtin_shufflevector(u, v, lane_of_half_group<width, half>(I)...);
-#else
-  return __builtin_shuffle(u, v, Mask{lane_of_half_group<width, half>(I)...});
-#endif
+  return lanes_of_two<lane_of_half_group<width, half>(I)...>(u, v);
 }
 
 template <int width>

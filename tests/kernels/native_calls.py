@@ -34,11 +34,19 @@ def target(symbol: str) -> str:
     return f"{symbol}.tested"
 
 
-def instruction_set() -> str:
-    """The instruction set that the library has chosen."""
-    question = library().inox_instruction_set
+def _answer(question) -> str:
     question.restype = ctypes.c_char_p
     return question().decode()
+
+
+def instruction_set() -> str:
+    """The instruction set that the library has chosen."""
+    return _answer(library().inox_instruction_set)
+
+
+def instruction_sets() -> list[str]:
+    """Those that the environment may choose."""
+    return _answer(library().inox_instruction_sets).split()
 
 
 def accumulator(dtype) -> np.dtype:

@@ -53,7 +53,7 @@ def test_with_a_compiler_the_second_attempt_fails_too(tmp_path):
 
 
 def test_options_of_the_environment_come_before_those_for_exact_arithmetic(tmp_path):
-    """-ffast-math and its kin in CXXFLAGS and LDFLAGS are overruled, in every file and the link."""
+    """-ffast-math and kin in CXXFLAGS and LDFLAGS are overruled, for every file and the link."""
     options = ("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DINOX_BUILD_TESTS=ON", "-GUnix Makefiles")
     fast = "-Ofast -ffast-math -funsafe-math-optimizations"
     done = configured(tmp_path, *options, CXXFLAGS=fast, LDFLAGS=fast)

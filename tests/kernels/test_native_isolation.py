@@ -62,23 +62,45 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, groups, channels, rn
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("epsilon", [0.0, 1e-30, 1e-5])
-def test_a_constant_slice_gives_the_bias(epsilon, dtype, layout, rng):
-    """Equal numbers: y is the bias to the bit, dscale is 0, dx is finite and 0 with epsilon 0."""
+@pytest.mark.parametrize("centred", [True, False], ids=["layer norm", "RMS norm"])
+def test_a_constant_slice_gives_the_bias(centred, epsilon, dtype, layout, rng):
+    """Equal numbers (RMS norm: zeros): y is the bias, and dscale gets nothing, to the bit.
+
+    dbias is the sum of dy; dx is finite, and 0 with epsilon 0.
+    """
     shape = LAYOUTS[layout]
     outer, inner, _, groups, channels = shape
     kind = jnp.dtype(dtype)
     value = np.exp(rng.uniform(-5, 5, (outer, inner, 1, groups, 1)))
-    x = np.broadcast_to(value, shape).astype(kind)
+    x = np.broadcast_to(value * centred, shape).astype(kind)
     dy = rng.standard_normal(shape).astype(kind)
     scale = rng.standard_normal((outer, groups, channels)).astype(native_calls.accumulator(kind))
     bias = rng.standard_normal((outer, groups, channels)).astype(native_calls.accumulator(kind))
-    y = native_calls.normalize(x, scale, bias, epsilon)
+    y = native_calls.normalize(x, scale, bias, epsilon, centred=centred)
     expected = bias.reshape(outer, 1, 1, groups, channels).astype(kind)
     np.testing.assert_array_equal(y, np.broadcast_to(expected, shape))
-    dx, dscale, dbias = native_calls.cotangent(dy, x, scale, epsilon)
+    dx, dscale, dbias = native_calls.cotangent(dy, x, scale, epsilon, centred=centred)
     assert not dscale.any()
-    assert np.isfinite(dbias).all()
+    wide = dy.astype(np.float64)
+    units = 5 if dtype == "float64" else 1  # as in native_cases.limits
+    bound = units * np.finfo(dbias.dtype).eps * np.abs(wide).sum((1, 2))
+    assert (np.abs(dbias - wide.sum((1, 2))) <= bound).all()
     if epsilon == 0:
         assert not dx.any()
     elif dtype != "float16" or epsilon > 1e-10:  # 1e15 is infinite in float16
         assert np.isfinite(dx.astype(np.float64)).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_constant_slice_beside_others_adds_nothing_to_their_sums(dtype, layout, rng):
+    """With epsilon 0 the gradient of the scale is that of the other slices, as if it were alone."""
+    outer, inner, length, groups, channels = LAYOUTS[layout]
+    shape, kind = (outer, inner + 1, length, groups, channels), jnp.dtype(dtype)
+    x, dy = (rng.standard_normal(shape).astype(kind) for _ in range(2))
+    x[:, -1] = 3
+    dx, dscale, _ = native_calls.cotangent(dy, x, None, 0.0)
+    rest_dx, rest_dscale, _ = native_calls.cotangent(dy[:, :-1], x[:, :-1], None, 0.0)
+    assert not dx[:, -1].any()
+    np.testing.assert_array_equal(dx[:, :-1], rest_dx)
+    np.testing.assert_allclose(dscale, rest_dscale, rtol=0, atol=1e-5)
