@@ -5,6 +5,7 @@ threads. Where it is missing (an installation without a compiler), older than it
 switched off by `INOX_KERNELS=off`, every operation is what XLA makes of its formula.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -33,6 +34,9 @@ TARGETS: Mapping[str, str] = {
 SWITCH = "INOX_KERNELS"
 ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
 INSTRUCTION_SET = "INOX_INSTRUCTION_SET"
+
+
+_with_handlers: set[str] = set()  # XLA takes one for a target, once a process
 
 
 class Library(NamedTuple):
@@ -94,14 +98,15 @@ def library() -> Library:
     stored with them runs. Where there are none, such a program is told why.
     """
     switch = os.environ.get(SWITCH, "")
-    if switch.lower() in OFF:
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            path = _registered(switch).path
-        return Library(None, f"switched off by {SWITCH}={switch}", path)
-    found = _registered(switch)
+    off = switch.lower() in OFF
+    with contextlib.ExitStack() as silence:
+        if off:
+            silence.enter_context(warnings.catch_warnings(action="ignore", category=RuntimeWarning))
+        found = _registered(switch)
     if not found.available:
-        register_refusals(TARGETS.values(), found.reason)
-    return found
+        register_refusals(set(TARGETS.values()) - _with_handlers, found.reason)
+        _with_handlers.update(TARGETS.values())
+    return Library(None, f"switched off by {SWITCH}={switch}", found.path) if off else found
 
 
 def _registered(switch: str) -> Library:
@@ -136,6 +141,7 @@ def _registered(switch: str) -> Library:
         )
     for target, handler in handlers.items():
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
+    _with_handlers.update(handlers)
     return Library(instruction_set, "", path)
 
 
