@@ -47,22 +47,57 @@ def test_cached_property_is_no_attribute():
     assert float(copy.deepcopy(doubled).total) == 6.0
 
 
-def test_what_is_written_past_assignment_is_no_attribute():
-    """`object.__setattr__` and `vars` write beside the tree: neither a leaf nor static."""
+def test_what_is_written_past_assignment_is_an_attribute():
+    """`object.__setattr__` and `vars` write what assignment would have: none goes missing."""
     network = Network()
-    before = jax.tree.structure(network)
-    object.__setattr__(network, "cache", jnp.ones(1))
-    vars(network)["table"] = {"a": jnp.ones(1)}
+    jax.tree.leaves(network)
+    object.__setattr__(network, "extra", Parameter(jnp.ones(1)))
     vars(network)["mode"] = "fast"
-    assert jax.tree.structure(network) == before
+    expected = Network()
+    expected.extra, expected.mode = Parameter(jnp.ones(1)), "fast"
+    assert jax.tree.structure(network) == jax.tree.structure(expected)
     travelled = jax.tree.map(lambda leaf: leaf, network)
-    vars(travelled)["cache"] = jnp.ones(1)
-    travelled.rate = 0.25
-    assert len(jax.tree.leaves(travelled)) == len(jax.tree.leaves(network))
-    for module in (network, travelled, jax.tree.map(lambda leaf: leaf, network)):
+    vars(travelled)["table"] = {"a": jnp.ones(1)}
+    assert len(jax.tree.leaves(travelled)) == len(jax.tree.leaves(expected)) + 1
+    for module in (network, travelled):
+        leaves = len(jax.tree.leaves(module))
         del vars(module)["weight"]
-        assert len(jax.tree.leaves(module)) == len(jax.tree.leaves(Network())) - 1
+        assert len(jax.tree.leaves(module)) == leaves - 1
         assert "weight" not in repr(module)
+
+
+def test_a_state_of_the_users_own_may_be_a_part_of_ours():
+    """`__getstate__` may leave out a part, and `__setstate__` may be `dict.update`."""
+
+    class Partly(Network):
+        def __getstate__(self):
+            state = dict(super().__getstate__())
+            state.pop("items")
+            return state
+
+    class Plainly(Network):
+        def __setstate__(self, state):
+            self.__dict__.update(state)
+
+    assert not hasattr(copy.copy(Partly()), "items")
+    copied = copy.copy(Plainly())
+    assert len(jax.tree.leaves(copied)) == len(jax.tree.leaves(Network()))
+
+
+def test_a_deep_copy_keeps_the_functions_of_its_configuration():
+    """A copy of `jax.nn.relu` would be another function, and the copy of a network another tree."""
+    network = Module(f=jax.nn.relu, inside=[jnp.tanh, jnp.ones(1)], w=jnp.ones(2))
+    summed = jax.tree.map(jnp.add, network, copy.deepcopy(network))
+    assert summed.w.tolist() == [2.0, 2.0]
+
+
+def test_slots_are_refused():
+    """What a slot holds is in no tree: parameters there would never be trained."""
+    with pytest.raises(TypeError, match=r"__slots__.*slots=True"):
+
+        @dataclasses.dataclass(slots=True)
+        class Slotted(Module):
+            weight: jax.Array
 
 
 def test_a_frozen_dataclass_has_its_fields():

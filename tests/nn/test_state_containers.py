@@ -224,3 +224,36 @@ def test_a_tuple_with_the_names_exchanged_is_read_by_name():
     expected, _ = layer(X, {layer.stats: stats}, training=False)
     y, _ = layer(X, {layer.stats: Reversed(stats.var, stats.mean)}, training=False)
     assert_same_bits(y, expected)
+
+
+class Wrapper(collections.abc.MutableMapping):
+    """A mapping of another kind, whose shallow copy shares what it holds."""
+
+    def __init__(self, held):
+        self.held = dict(held)
+
+    def __getitem__(self, key):
+        return self.held[key]
+
+    def __setitem__(self, key, value):
+        self.held[key] = value
+
+    def __delitem__(self, key):
+        del self.held[key]
+
+    def __iter__(self):
+        return iter(self.held)
+
+    def __len__(self):
+        return len(self.held)
+
+
+def test_a_state_of_another_kind_is_not_changed_in_place():
+    """A wrapper around a dict comes back as a new one; what was handed in stays as it was."""
+    layer, state = export_state(BatchNorm(3))
+    wrapped = Wrapper(state)
+    x = jnp.arange(12.0).reshape(4, 3)
+    _, new = layer(x, wrapped)
+    assert type(new) is Wrapper
+    assert not np.asarray(wrapped[layer.stats].mean).any()
+    assert np.asarray(new[layer.stats].mean).all()

@@ -1,10 +1,14 @@
 """Objects whose attributes are a PyTree: the part of a module that JAX sees.
 
-Each object notes what its attributes are when they are set, and keeps its structure
-(:mod:`.structure`) until one of them is set again. JAX takes it apart by picking the attributes
-that are children, and puts it together from them and the structure, which holds the rest.
+Each object notes what its attributes are when they are set, or when they are first found if they
+were written past assignment, and keeps its structure (:mod:`.structure`) until one is set again.
+JAX takes it apart by picking the attributes that are children, and puts it together from them and
+the structure, which holds the rest.
 """
 
+import copy
+import inspect
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +29,8 @@ from .structure import (
     unwrapped,
 )
 
+KINDS, STRUCTURE = "_inox_kinds", "_inox_structure"
+
 
 class AttributeTree(Node):
     """Base of the modules: every subclass is a PyTree of its attributes."""
@@ -36,6 +42,11 @@ class AttributeTree(Node):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if slots := vars(cls).get("__slots__"):
+            raise TypeError(
+                f"{cls.__name__} has __slots__ {slots!r}, which are no attributes of a tree. Leave "
+                "them out, and slots=True of a dataclass."
+            )
         _register(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -60,20 +71,30 @@ class AttributeTree(Node):
             name: jax.tree.unflatten(*kind) if isinstance(kind, Container) else kind
             for name, kind in _kinds(self).items()
         }
-        return {name: self.__dict__[name] for name in kinds}, kinds
+        return {**{name: self.__dict__[name] for name in kinds}, KINDS: kinds}
 
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):  # of a class that writes its own __getstate__
-            for name, value in state.items():
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attributes = dict(state)
+        kinds = attributes.pop(KINDS, {})  # not there if a class writes its own __getstate__
+        for name, value in attributes.items():
+            if name not in kinds:
                 setattr(self, name, value)
-            return
-        attributes, kinds = state
-        vars(self).update(attributes)
-        for name, kind in kinds.items():
+                continue
+            self.__dict__[name], kind = value, kinds[name]
             if not isinstance(kind, Kind):
                 static, treedef = jax.tree.flatten(kind)
                 kind = Container(treedef, tuple(static))
             _decide(self, name, kind)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        for value in jax.tree.leaves(list(self.__dict__.values()), is_leaf=_is_node):
+            # A copy of `jax.nn.relu` would be another function.
+            if callable(value) and not isinstance(value, (Node, types.MethodType)):
+                memo.setdefault(id(value), value)
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Goes through the attributes in the order of their names.
@@ -84,7 +105,8 @@ class AttributeTree(Node):
         return ((name, self.__dict__[name]) for name in sorted(_kinds(self)))
 
 
-KINDS, STRUCTURE = AttributeTree.__slots__[-2:]
+def _is_node(value: Any) -> bool:
+    return isinstance(value, Node)
 
 
 def _read(module: AttributeTree, slot: str) -> Any:
@@ -96,17 +118,25 @@ def _read(module: AttributeTree, slot: str) -> Any:
 
 
 def _kinds(module: AttributeTree) -> dict[str, Kind | Container]:
-    """What each attribute is; of what was written past assignment, the fields of a dataclass."""
+    """What each attribute is, also of those written past assignment."""
     kinds: dict[str, Kind | Container] | None = _read(module, KINDS)
     if kinds is None:  # JAX has made the module, or nothing has been assigned
         structure: Structure | None = _read(module, STRUCTURE)
         kinds = {} if structure is None else structure.kinds()
     attributes = module.__dict__
     found = {name: kind for name, kind in kinds.items() if name in attributes}
-    for name in getattr(type(module), "__dataclass_fields__", ()):  # a frozen one assigns nothing
-        if name in attributes and name not in found:
+    for name in attributes.keys() - found.keys():
+        if not _belongs_to_class(type(module), name):
             found[name] = kind_of(attributes[name])
     return found
+
+
+def _belongs_to_class(cls: type, name: str) -> bool:
+    """Whether a descriptor of a class keeps something under a name, as a `cached_property` does."""
+    descriptor = inspect.getattr_static(cls, name, None)
+    return name in (KINDS, STRUCTURE) or (
+        hasattr(type(descriptor), "__get__") and not hasattr(type(descriptor), "__set__")
+    )
 
 
 def children_of(module: AttributeTree) -> list[Any]:
@@ -133,7 +163,12 @@ def _structure(module: AttributeTree) -> Structure:
     """The structure of a module as it is now."""
     structure: Structure | None = _read(module, STRUCTURE)
     attributes, kinds = module.__dict__, _read(module, KINDS)
-    if structure is not None and structure.fits(attributes, kinds):
+    if (
+        structure is not None
+        and structure.names <= attributes.keys()
+        and all(_belongs_to_class(type(module), n) for n in attributes.keys() - structure.names)
+        and structure.fits(attributes, kinds)
+    ):
         return structure
     kinds = _kinds(module)
     structure = structure_of(attributes, kinds)
@@ -153,10 +188,10 @@ def _register(cls: type[AttributeTree]) -> None:
 
     def flatten(module: AttributeTree) -> tuple[tuple[Any, ...], Structure]:
         try:
-            structure = get_structure(module)
-            if structure is None or structure.containers:
+            structure, attributes = get_structure(module), module.__dict__
+            if structure is None or structure.containers or len(attributes) != structure.size:
                 structure = _structure(module)
-            children = structure.pick(module.__dict__)
+            children = structure.pick(attributes)
         except (AttributeError, KeyError):  # nothing was ever assigned, or deleted past assignment
             object.__setattr__(module, KINDS, _kinds(module))
             set_structure(module, None)

@@ -38,9 +38,8 @@ class Module(Printable, AttributeTree):
     tuples, dicts and other PyTrees, are the children of the tree; everything else is static
     configuration. JAX compares it to tell whether a function is compiled already, and before it
     maps over two modules: values of the same type that are equal are the same, and so are two
-    `functools.partial` of equal parts and two lambdas of one line that close over nothing.
-    Attributes are what has been assigned, `self.name = value`: what a `functools.cached_property`
-    keeps is none.
+    `functools.partial` of equal parts; functions are the same as themselves alone.
+    What a `functools.cached_property` keeps is no attribute.
 
     Args:
         kwargs: Attributes to set, for a module without a class of its own.

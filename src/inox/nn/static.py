@@ -7,8 +7,9 @@ are built alike must have equal ones. What equality means for a static value is 
 
 - Values of different types are different: 2, 2.0 and True. NaN is NaN, and 0.0 is not -0.0.
 - Two `functools.partial` are the same where function and arguments are, two bound methods where
-  function and object are, and two functions (a lambda in a constructor) that have the same code,
-  close over nothing and read the same numbers and strings at the top of their file.
+  function and object are.
+- A function is the same as itself alone: what it reads can change. A lambda in a constructor makes
+  another one for each module; a function at the top of a file, or a partial of one, does not.
 - What can change inside of these (a list, a dict, an array) is the same as itself alone.
 - Anything else is compared by its own `==`.
 """
@@ -81,26 +82,6 @@ def _of_method(value: types.MethodType) -> Any:
     return _part(value.__func__), _part(value.__self__)
 
 
-def _names_in(code: types.CodeType) -> set[str]:
-    """The names of global variables (and of attributes) that code reads."""
-    inner = (_names_in(const) for const in code.co_consts if isinstance(const, types.CodeType))
-    return set(code.co_names).union(*inner)
-
-
-def _of_function(value: types.FunctionType) -> Any:
-    # Variables that a function closes over can be given another value later, and what is set on
-    # it (`functools.wraps` does) may be looked up by anybody: then it is the same as itself alone.
-    if value.__closure__ or value.__dict__:
-        return _Itself(value)
-    keywords = value.__kwdefaults__ or {}
-    defaults = [*(value.__defaults__ or ()), *(keywords[name] for name in sorted(keywords))]
-    # A number at the top of a notebook that is changed between two models makes two functions.
-    read = _names_in(value.__code__) & value.__globals__.keys()
-    variables = ((name, value.__globals__[name]) for name in sorted(read))
-    settings = tuple((name, comparable(v)) for name, v in variables if is_plain(v))
-    return value.__code__, id(value.__globals__), tuple(map(_part, defaults)), settings
-
-
 def _of_operator(value: Any) -> Any:
     return _part(value.__reduce__())
 
@@ -111,7 +92,6 @@ _COMPARABLE: dict[type, Callable[[Any], Any]] = {
     tuple: _of_tuple,
     functools.partial: _of_partial,
     types.MethodType: _of_method,
-    types.FunctionType: _of_function,
     operator.attrgetter: _of_operator,
     operator.itemgetter: _of_operator,
     operator.methodcaller: _of_operator,

@@ -3,19 +3,21 @@
 What an attribute is is decided when it is set, by what it holds then: an array, a parameter or
 another module is a child, a number or a function is static, and a container (a list, a dict, any
 PyTree) is a child whose items are told apart in the same way whenever JAX takes the module apart,
-since it can be changed in place. What has not been set by assignment is no attribute: neither
-child nor static, so that what a `functools.cached_property` keeps stays out of the tree.
+since it can be changed in place. What a descriptor of the class keeps under its own name, as a
+`functools.cached_property` does, is no attribute: neither child nor static.
 
 A module that JAX puts together has the structure of the one that it took apart, whatever the
 leaves hold now: a tree of booleans or of None with the structure of a module is no other tree.
 
-The structure is an object of its own, :class:`Structure`. Equal ones are one object, so that JAX,
-which compares them at every call of a compiled function, sees at once that they are equal.
+The structure is an object of its own, :class:`Structure`. Equal ones of plain configuration are one
+object, so that JAX, which compares them at every call of a compiled function, sees at once that
+they are equal.
 """
 
 import enum
 import itertools
 import operator
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -116,7 +118,18 @@ class Structure:
         containers: The containers among the children.
     """
 
-    __slots__ = ("__weakref__", "_key", "children", "containers", "keys", "mixed", "pick", "static")
+    __slots__ = (
+        "__weakref__",
+        "_key",
+        "children",
+        "containers",
+        "keys",
+        "mixed",
+        "names",
+        "pick",
+        "size",
+        "static",
+    )
 
     def __init__(
         self,
@@ -128,6 +141,8 @@ class Structure:
         self.static = dict(static)
         self.containers = dict(containers)
         self.mixed = tuple(name for name, c in self.containers.items() if any(c.static))
+        self.names = frozenset((*children, *self.static))
+        self.size = len(self.names)
         self.keys = tuple(map(jax.tree_util.GetAttrKey, children))
         self.pick = _picker(children)
         values = tuple(map(comparable, self.static.values()))
@@ -215,8 +230,8 @@ def structure_of(attributes: Mapping[str, Any], kinds: Mapping[str, Kind | Conta
         kinds: What each attribute is.
 
     Returns:
-        The structure; the one object that stands for all that are equal to it, unless a static
-        value can change.
+        The structure; the one object that stands for all that are equal to it, if their static
+        values are plain.
     """
     children: list[str] = []
     static: dict[str, Any] = {}
@@ -235,11 +250,23 @@ def structure_of(attributes: Mapping[str, Any], kinds: Mapping[str, Kind | Conta
 
 
 def _shared(structure: Structure) -> Structure:
-    """The one object that stands for a structure and all that are equal to it."""
-    try:
-        return _KNOWN.setdefault(structure._key, structure)  # pyright: ignore[reportPrivateUsage]
-    except TypeError:  # a static value has no hash
+    """The one object that stands for a structure and all that are equal to it.
+
+    A module that JAX puts together gets its static values from there. So they must be such that
+    nobody can tell which of two equal ones they are, nor may they hold a module, which would keep
+    the structure, and the module with it, for ever.
+    """
+    if not all(map(_is_interchangeable, structure.static.values())):
         return structure
+    return _KNOWN.setdefault(structure._key, structure)  # pyright: ignore[reportPrivateUsage]
+
+
+def _is_interchangeable(value: Any) -> bool:
+    """Whether equal values are one object, or can't be told apart."""
+    if isinstance(value, types.FunctionType):
+        return not value.__closure__ and not value.__dict__
+    alike = (type, np.dtype, enum.Enum, types.BuiltinFunctionType)
+    return is_plain(value) or isinstance(value, alike)
 
 
 def structure_data(structure: Structure, owner: str) -> Any:

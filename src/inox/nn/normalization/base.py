@@ -63,7 +63,9 @@ class NormalizationLayer(Module):
 
     def _converted(self, name: str, value: Any) -> Any:
         converted = super()._converted(name, value)
-        if name == "epsilon" and not isinstance(value, bool):  # a mask holds a bool in its place
+        if value is None or not holds_numbers(self.__dict__.get(name)):
+            return converted
+        if name == "epsilon":
             check_epsilon(value)
             return static_number(value)
         if name not in ("scale", "bias") or isinstance(value, Node):
@@ -73,6 +75,13 @@ class NormalizationLayer(Module):
             if not isinstance(held, (jax.Array, np.ndarray, np.generic)):
                 return converted
         return as_parameter(converted, name)
+
+
+def holds_numbers(held: Any) -> bool:
+    """Whether an attribute is one of a layer: a mask or a tree of shardings holds others."""
+    value: Any = held.value if isinstance(held, Parameter) else held
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or number or isinstance(value, (jax.Array, np.ndarray, np.generic))
 
 
 def static_number(value: Any) -> Any:

@@ -28,7 +28,7 @@ from ...functional.pooling import SplitMoments
 from ..parameter import Parameter
 from ..state import State, StateEntry, StateKey
 from . import entries
-from .base import NormalizationLayer, constant, static_number
+from .base import NormalizationLayer, constant, holds_numbers, static_number
 from .checks import (
     check_by_channel,
     check_channels,
@@ -206,7 +206,8 @@ class BatchNorm(NormalizationLayer):
 
     def _converted(self, name: str, value: Any) -> Any:
         converted = super()._converted(name, value)
-        if name == "momentum" and not isinstance(value, bool):  # a mask holds a bool in its place
+        numbers = value is not None and holds_numbers(self.__dict__.get(name))
+        if name == "momentum" and numbers:
             check_unit_interval(value, "momentum")
             return static_number(value)
         return converted

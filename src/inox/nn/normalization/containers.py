@@ -7,7 +7,7 @@ structure: `jax.lax.scan`, donation and optimizers ask for that.
 """
 
 import copy
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Container = TypeVar("Container", bound=tuple[Any, ...])
@@ -33,11 +33,11 @@ def like(entry: Any, values: Any) -> Any:
         [1, 2]
     """
     named: Mapping[Any, Any] = values if isinstance(values, Mapping) else values._asdict()
-    if isinstance(entry, MutableMapping):
-        copied = copy.copy(entry)  # a defaultdict keeps its factory, an OrderedDict its order
+    if isinstance(entry, dict):
+        copied: dict[Any, Any] = copy.copy(entry)  # a defaultdict keeps its factory
         copied.update(named)
         return copied
-    if isinstance(entry, Mapping):
+    if isinstance(entry, Mapping):  # a copy of another kind might share what it holds
         merged = {**entry, **named}
         try:
             return type(entry)(merged)  # type: ignore[call-arg]
