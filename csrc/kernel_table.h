@@ -26,14 +26,14 @@ struct Rows {
 };
 
 // Slices of `channels` contiguous elements and the results of each: statistics, or sums of t
-// (its type told by `wide`: that of x, or the accumulator's) and of t * ((x - mean) - residual).
+// (its type told by `wide`: that of x, or the accumulator's) and of t * ((x - mean) - mean_low).
 struct Slices {
   const void* x;
   const void* t;
   bool wide;
   int64_t channels;
   void* mean;
-  void* residual;
+  void* mean_low;
   void* first;   // the variance, or the sum of t
   void* second;  // the sum of products
 };

@@ -2,8 +2,8 @@
 //
 //     inox_normalize            x, epsilon, scale, bias      -> y
 //     inox_normalize_cotangent  dy, x, epsilon, scale        -> dx, dscale, dbias
-//     inox_moments              x                            -> mean, residual, variance
-//     inox_centred_sums         t, x, mean, residual         -> sum t, sum t (x - mean - residual)
+//     inox_moments              x                            -> mean, mean_low, variance
+//     inox_centred_sums         t, x, mean, mean_low         -> sum t, sum t (x - mean - mean_low)
 //
 // Buffers are seen as rows of elements, whatever dimensions they have: so XLA never has to copy one
 // for its layout. The attribute `shape` tells those of x, (outer, inner, length, groups, channels),
@@ -99,7 +99,7 @@ ffi::Error run_cotangent(XlaThreads threads, Operand dy, Operand x, Operand epsi
                    [&] { return normalize_cotangent(kernels(), call, &threads); });
 }
 
-ffi::Error run_moments(XlaThreads threads, Operand x, Output mean, Output residual, Output var,
+ffi::Error run_moments(XlaThreads threads, Operand x, Output mean, Output mean_low, Output var,
                        Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_moments");
@@ -110,14 +110,14 @@ ffi::Error run_moments(XlaThreads threads, Operand x, Output mean, Output residu
   const int64_t statistics = call.shape.outer * call.shape.groups;
   call.x = x.untyped_data();
   call.mean = check.buffer("mean", *mean, accumulator, statistics);
-  call.residual = check.buffer("residual", *residual, accumulator, statistics);
+  call.mean_low = check.buffer("mean_low", *mean_low, accumulator, statistics);
   call.first = check.buffer("var", *var, accumulator, statistics);
-  return carry_out(check, call.shape, {mean, residual, var},
+  return carry_out(check, call.shape, {mean, mean_low, var},
                    [&] { return moments(kernels(), call, &threads); });
 }
 
 ffi::Error run_centred_sums(XlaThreads threads, Operand t, Operand x, Operand mean,
-                            Operand residual, Output sum, Output product_sum, Sizes sizes) {
+                            Operand mean_low, Output sum, Output product_sum, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_centred_sums");
   Reduction call = {};
@@ -129,7 +129,7 @@ ffi::Error run_centred_sums(XlaThreads threads, Operand t, Operand x, Operand me
   call.wide = t.element_type() == type_of(accumulator);
   call.t = check.buffer("t", t, call.wide ? accumulator : call.element, call.shape.count());
   call.mean = check.buffer("mean", mean, accumulator, statistics);
-  call.residual = check.buffer("residual", residual, accumulator, statistics);
+  call.mean_low = check.buffer("mean_low", mean_low, accumulator, statistics);
   call.first = check.buffer("the sum of t", *sum, accumulator, statistics);
   call.second = check.buffer("the sum of products", *product_sum, accumulator, statistics);
   return carry_out(check, call.shape, {sum, product_sum},

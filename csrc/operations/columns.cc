@@ -95,7 +95,9 @@ GroupStatistics group_statistics(const ColumnSample& sample, int64_t group, bool
   const double var = sample.group(ColumnSample::kDD, group) / sample.count() - delta * delta;
   const double denominator = (var < 0 ? 0 : var) + epsilon;
   // Equal numbers with epsilon 0: xhat and dx are 0, not NaN.
-  return {delta, denominator, denominator == 0 ? 0 : 1 / std::sqrt(denominator)};
+  // NaN, not 0, for an infinite one: what it divides would be 0 without a word.
+  const double overflow = denominator - denominator;
+  return {delta, denominator, denominator == 0 ? 0 : 1 / std::sqrt(denominator) + overflow};
 }
 
 // Parameters of the columns of a block as float64: `value` where there are none.
@@ -226,19 +228,19 @@ bool reduce_columns(const Kernels& kernels, const Reduction& call, ThreadPool* p
       failed = true;
       return;
     }
-    double *mean = scratch + sample.scratch_size(), *residual = mean + groups,
-           *second = residual + groups;
+    double *mean = scratch + sample.scratch_size(), *mean_low = mean + groups,
+           *second = mean_low + groups;
     for (int64_t inner = begin; inner < end; ++inner) {
       const int64_t at = samples.offset(outer, inner, block);
       const int64_t out = outer * call.shape.groups + samples.column(block) / call.shape.channels;
       sample.start(advance(call.x, at * bytes), advance(call.t, at * t_bytes), call.wide, scratch);
       if (call.t) {
         kernels[type].widen(advance(call.mean, out * size_of(type)), groups, 1, sample.shifts());
-        kernels[type].widen(advance(call.residual, out * size_of(type)), groups, 1, residual);
+        kernels[type].widen(advance(call.mean_low, out * size_of(type)), groups, 1, mean_low);
         sample.sum_products(samples.within(pool));
         for (int64_t g = 0; g < groups; ++g) {
           mean[g] = sample.group(ColumnSample::kT, g);
-          second[g] = sample.group(ColumnSample::kTD, g) - residual[g] * mean[g];
+          second[g] = sample.group(ColumnSample::kTD, g) - mean_low[g] * mean[g];
         }
         round_to(call.element, mean, groups, call.first, out);
         round_to(call.element, second, groups, call.second, out);
@@ -249,11 +251,11 @@ bool reduce_columns(const Kernels& kernels, const Reduction& call, ThreadPool* p
           const double var = sample.group(ColumnSample::kDD, g) / sample.count() - delta * delta;
           const double shift = sample.shifts()[g], sum = shift + delta;
           mean[g] = type == Element::kFloat64 ? sum : double(float(sum));
-          residual[g] = (shift - mean[g]) + delta;
+          mean_low[g] = (shift - mean[g]) + delta;
           second[g] = var < 0 ? 0 : var;
         }
         round_to(call.element, mean, groups, call.mean, out);
-        round_to(call.element, residual, groups, call.residual, out);
+        round_to(call.element, mean_low, groups, call.mean_low, out);
         round_to(call.element, second, groups, call.first, out);
       }
     }

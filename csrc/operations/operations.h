@@ -52,7 +52,7 @@ struct Reduction {
   const void* x;
   const void* t;
   void* mean;
-  void* residual;
+  void* mean_low;
   void* first;
   void* second;
 };

@@ -86,7 +86,7 @@ void reduce_slices(const Kernels& kernels, const Reduction& call, ThreadPool* po
   const int64_t bytes = size_of(call.element) * (call.t ? 2 : 1);
   const Parts parts(1, count, shape.channels * bytes, 1, count);
   const Slices slices = {call.x,    call.t,        call.wide,  shape.channels,
-                         call.mean, call.residual, call.first, call.second};
+                         call.mean, call.mean_low, call.first, call.second};
   auto* kernel =
       call.t ? kernels[call.element].slice_products : kernels[call.element].slice_moments;
   for_each_task(pool, parts.tasks(), [&](int64_t task) {

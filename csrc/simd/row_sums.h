@@ -176,7 +176,9 @@ INOX_INLINE Statistics statistics(Doubles d, Doubles dd, double reciprocal_count
   s.var = s.var < zero ? zero : s.var;  // NaN stays
   s.denominator = s.var + broadcast(epsilon);
   // A slice of equal numbers, with epsilon 0: xhat and dx are 0, not NaN.
-  s.rstd = s.denominator == zero ? zero : broadcast(1.0) / square_root(s.denominator);
+  // NaN, not 0, for an infinite one: what it divides would be 0 without a word.
+  const Doubles overflow = s.denominator - s.denominator;
+  s.rstd = s.denominator == zero ? zero : broadcast(1.0) / square_root(s.denominator) + overflow;
   return s;
 }
 

@@ -26,7 +26,7 @@ INOX_INLINE void slice_moments_block(const Slices& slices, int64_t at) {
     const double delta = sums.d[r] / count, var = sums.dd[r] / count - delta * delta;
     const A mean = A(sums.shift[r] + delta);
     ((A*)slices.mean)[at + r] = mean;
-    ((A*)slices.residual)[at + r] = A((sums.shift[r] - mean) + delta);
+    ((A*)slices.mean_low)[at + r] = A((sums.shift[r] - mean) + delta);
     ((A*)slices.first)[at + r] = A(var < 0 ? 0 : var);
   }
 }
@@ -46,9 +46,9 @@ INOX_INLINE void short_slice_moments(const Slices& slices, int64_t begin, int64_
     load_slices<C>((const T*)slices.x + at * C, count, x);
     const Statistics of = short_statistics<sizeof(T) == 8>(x, true, 0, shift);
     Doubles mean[] = {as_accumulator<T>(shift + of.delta)};
-    Doubles residual[] = {(shift - mean[0]) + of.delta}, var[] = {of.var};
+    Doubles mean_low[] = {(shift - mean[0]) + of.delta}, var[] = {of.var};
     store_slices<1>((A*)slices.mean + at, count, mean);
-    store_slices<1>((A*)slices.residual + at, count, residual);
+    store_slices<1>((A*)slices.mean_low + at, count, mean_low);
     store_slices<1>((A*)slices.first + at, count, var);
   });
 }
@@ -78,9 +78,9 @@ INOX_INLINE void slice_products_block(const Slices& slices, int64_t at) {
   for (int r = 0; r < R; ++r) sums.shift[r] = ((const A*)slices.mean)[at + r];
   sum_strips<Doubles, R, (R < 4 ? R : 4), true, false, true, true>(in, sums);
   for (int r = 0; r < R; ++r) {
-    const double residual = ((const A*)slices.residual)[at + r];
+    const double mean_low = ((const A*)slices.mean_low)[at + r];
     ((A*)slices.first)[at + r] = A(sums.u[r]);
-    ((A*)slices.second)[at + r] = A(sums.ud[r] - residual * sums.u[r]);
+    ((A*)slices.second)[at + r] = A(sums.ud[r] - mean_low * sums.u[r]);
   }
 }
 
@@ -88,17 +88,17 @@ template <class T, class U, int C>
 INOX_INLINE void short_slice_products(const Slices& slices, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   for_each_lanes(begin, end, [&](int64_t at, auto count) __attribute__((always_inline)) {
-    Doubles x[C] = {}, t[C] = {}, mean[1] = {}, residual[1] = {};
+    Doubles x[C] = {}, t[C] = {}, mean[1] = {}, mean_low[1] = {};
     load_slices<C>((const T*)slices.x + at * C, count, x);
     load_slices<C>((const U*)slices.t + at * C, count, t);
     load_slices<1>((const A*)slices.mean + at, count, mean);
-    load_slices<1>((const A*)slices.residual + at, count, residual);
+    load_slices<1>((const A*)slices.mean_low + at, count, mean_low);
     Doubles sum[1] = {}, products[1] = {};
     for (int c = 0; c < C; ++c) {
       sum[0] += t[c];
       products[0] = fused(t[c], x[c] - mean[0], products[0]);
     }
-    products[0] -= residual[0] * sum[0];
+    products[0] -= mean_low[0] * sum[0];
     store_slices<1>((A*)slices.first + at, count, sum);
     store_slices<1>((A*)slices.second + at, count, products);
   });

@@ -130,12 +130,12 @@ std::string Case::run(const Kernels& kernels, ThreadPool* pool) {
   const Element type = wide_ ? accumulator_ : element_;
   const int64_t statistics = sums.shape.outer * shape_.groups;
   Guarded t = array(count, type), mean = array(statistics, accumulator_);
-  Guarded residual = array(statistics, accumulator_), var = array(statistics, accumulator_);
+  Guarded mean_low = array(statistics, accumulator_), var = array(statistics, accumulator_);
   Guarded sum = array(statistics, accumulator_), products = array(statistics, accumulator_);
   for (int64_t i = 0; i < count; ++i) from_double(type, t.data(), i, random_.normal());
   sums.x = x.data();
   sums.mean = mean.data();
-  sums.residual = residual.data();
+  sums.mean_low = mean_low.data();
   sums.first = var.data();
   if (!moments(kernels, sums, pool)) return "no memory";
   sums.t = t.data();
@@ -143,8 +143,8 @@ std::string Case::run(const Kernels& kernels, ThreadPool* pool) {
   sums.first = sum.data();
   sums.second = products.data();
   if (!centred_sums(kernels, sums, pool)) return "no memory";
-  wrong = check_reductions(sums, t, mean, residual, var, sum, products);
-  for (Guarded* statistic : {&mean, &residual, &var, &sum, &products}) {
+  wrong = check_reductions(sums, t, mean, mean_low, var, sum, products);
+  for (Guarded* statistic : {&mean, &mean_low, &var, &sum, &products}) {
     keep(*statistic, statistics, accumulator_);
   }
   random_ = start;  // the next run is of the same call

@@ -25,7 +25,7 @@ class Case {
   int64_t parameter(int64_t outer, int64_t group, int64_t c) const;
   std::string check_normalization(const Normalization& call, Guarded& y, Guarded& dx,
                                   Guarded& dscale, Guarded& dbias);
-  std::string check_reductions(const Reduction& call, Guarded& t, Guarded& mean, Guarded& residual,
+  std::string check_reductions(const Reduction& call, Guarded& t, Guarded& mean, Guarded& mean_low,
                                Guarded& var, Guarded& sum, Guarded& products);
   Guarded array(int64_t count, Element element);
   void keep(Guarded& array, int64_t count, Element element);

@@ -123,7 +123,7 @@ std::string Case::check_normalization(const Normalization& call, Guarded& y, Gua
 }
 
 std::string Case::check_reductions(const Reduction& call, Guarded& t, Guarded& mean,
-                                   Guarded& residual, Guarded& var, Guarded& sum,
+                                   Guarded& mean_low, Guarded& var, Guarded& sum,
                                    Guarded& products) {
   const Element type = wide_ ? accumulator_ : element_;
   const double limit = element_ == Element::kFloat64 ? 4 : 1;
@@ -145,7 +145,7 @@ std::string Case::check_reductions(const Reduction& call, Guarded& t, Guarded& m
       for_each([&](Wide x, Wide) { exact_var += (x - exact_mean) * (x - exact_mean) / n; });
       const int64_t at = o * shape_.groups + g;
       const double rounded = to_double(accumulator_, mean.data(), at);
-      const double rest = to_double(accumulator_, residual.data(), at);
+      const double rest = to_double(accumulator_, mean_low.data(), at);
       for_each([&](Wide x, Wide v) {
         exact_sum += v;
         terms += std::fabs(v);
@@ -160,14 +160,14 @@ std::string Case::check_reductions(const Reduction& call, Guarded& t, Guarded& m
                       terms, limit);
       failure.compare("products", accumulator_, to_double(accumulator_, products.data(), at),
                       product, product_terms, limit);
-      // With the residual the mean is far more exact than its type.
+      // With the mean_low the mean is far more exact than its type.
       failure.expect(
           std::fabs(exact_mean - rounded - rest) <=
               1e-13L * (std::fabs(exact_mean) + std::sqrt(exact_var)) + unit(accumulator_, 0),
-          "mean and residual do not add up to the exact mean");
+          "mean and mean_low do not add up to the exact mean");
     }
   }
-  for (Guarded* array : {&mean, &residual, &var, &sum, &products}) {
+  for (Guarded* array : {&mean, &mean_low, &var, &sum, &products}) {
     failure.expect(array->intact(), "memory around a result was written");
   }
   return failure.text;

@@ -126,3 +126,27 @@ def test_kernels_compute_what_overflows_the_formulas():
     wide = x.astype(np.float64)
     exact = (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, keepdims=True)
     np.testing.assert_allclose(functional.layer_norm(x), exact, rtol=1e-6, atol=1e-6)
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 64])
+def test_a_row_with_an_infinity(length, implementation):
+    """Its statistics are not numbers, and neither is any element: RMS norm's, too."""
+    x = np.ones((2, length), np.float32)
+    x[0, 0] = np.inf
+    for function in (functional.rms_norm, functional.layer_norm):
+        y = np.asarray(function(x, implementation=implementation))
+        assert np.isnan(y[0]).all()
+        assert np.isfinite(y[1]).all()
+        columns = np.asarray(function(x.T, axis=0, implementation=implementation))
+        np.testing.assert_array_equal(np.isnan(columns), np.isnan(y.T))
+
+
+@IMPLEMENTATIONS
+@pytest.mark.parametrize("length", [2, 3, 4, 7, 64])
+def test_a_variance_that_overflows_float64(x64, length, implementation):
+    """In float64 nothing is wider: NaN by kernels as by formulas, for rows of any length."""
+    x = np.zeros((1, length))
+    x[0, 0], x[0, -1] = 1e200, -1e200
+    for function in (functional.rms_norm, functional.layer_norm):
+        assert np.isnan(function(x, implementation=implementation)).all()

@@ -84,3 +84,10 @@ def test_loops_branches_and_compiled_functions(function):
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
+
+
+def test_settings_are_handed_on():
+    """An axis, an implementation and a number are no arrays: they are settings in the program."""
+    settings = {"axis": 0, "implementation": "xla", "epsilon": 0.5}
+    expanded = expand(functional.layer_norm)(X, **settings)
+    np.testing.assert_allclose(expanded, functional.layer_norm(X, **settings), rtol=1e-5, atol=1e-6)

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from inox import functional
 from tests.functional.closeness import assert_all_close
 from tests.functional.programs import check_gradients, quick_jit
 from tests.functional.setting import Setting
@@ -142,3 +143,23 @@ def test_rows_that_the_devices_do_not_divide():
     values, gradients = program(setting.arrays, setting.cotangents)
     assert_all_close(values, setting.exact)
     check_gradients(setting.reference, gradients, setting.arrays, setting.cotangents)
+
+
+def test_arrays_made_outside_of_the_mesh():
+    """x, scale or mask from before the mesh beside one that is split: as in `x * scale`."""
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Explicit,))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8)), jnp.float32)
+    scale, where = jnp.arange(1.0, 9.0), x > -1
+    split = jax.device_put(scale, NamedSharding(mesh, P("d")))
+    split_mask = jax.device_put(where, NamedSharding(mesh, P("d")))
+    split_x = jax.device_put(x, NamedSharding(mesh, P(None, "d")))
+    for function in (functional.layer_norm, functional.batch_norm, functional.rms_norm):
+        for given in ((x, split), (split_x, scale), (split_x, split)):
+            expected = jax.tree.leaves(function(x, scale))[0]
+            np.testing.assert_allclose(
+                jax.tree.leaves(function(*given))[0], expected, rtol=1e-5, atol=1e-6
+            )
+        masked = jax.tree.leaves(function(x, where=split_mask))[0]
+        np.testing.assert_allclose(
+            masked, jax.tree.leaves(function(x, where=where))[0], rtol=1e-5, atol=1e-6
+        )

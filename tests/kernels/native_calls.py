@@ -90,10 +90,10 @@ def _moments(x):
 
 
 @jax.jit
-def _centred_sums(t, x, mean, residual):
+def _centred_sums(t, x, mean, mean_low):
     sums = like(mean.shape, mean.dtype)
     call = jax.ffi.ffi_call(target("inox_centred_sums"), [sums] * 2)
-    return call(t, x, mean, residual, shape=sizes(x))
+    return call(t, x, mean, mean_low, shape=sizes(x))
 
 
 def _parameter(array, dtype):
@@ -122,12 +122,12 @@ def cotangent(
 
 
 def moments(x) -> list[np.ndarray]:
-    """Mean, residual and variance for x of (outer, length, groups, channels)."""
+    """Mean, mean_low and variance for x of (outer, length, groups, channels)."""
     library()
     return [np.asarray(result) for result in _moments(x)]
 
 
-def centred_sums(t, x, mean, residual) -> list[np.ndarray]:
-    """The sums of t and of t (x - mean - residual)."""
+def centred_sums(t, x, mean, mean_low) -> list[np.ndarray]:
+    """The sums of t and of t (x - mean - mean_low)."""
     library()
-    return [np.asarray(result) for result in _centred_sums(t, x, mean, residual)]
+    return [np.asarray(result) for result in _centred_sums(t, x, mean, mean_low)]

@@ -38,12 +38,12 @@ def digest() -> str:
             given = operands(NORMAL, shape, dtype, rng)
             x, dy, scale = given["x"], given["dy"], given["scale"]
             whole = x.reshape(-1, *shape[2:])
-            mean, residual, var = native_calls.moments(whole)
-            sums = native_calls.centred_sums(dy.reshape(whole.shape), whole, mean, residual)
+            mean, mean_low, var = native_calls.moments(whole)
+            sums = native_calls.centred_sums(dy.reshape(whole.shape), whole, mean, mean_low)
             for result in (
                 native_calls.normalize(x, scale, given["bias"]),
                 *native_calls.cotangent(dy, x, scale),
-                *(mean, residual, var, *sums),
+                *(mean, mean_low, var, *sums),
             ):
                 found.update(np.ascontiguousarray(result).tobytes())
     return found.hexdigest()

@@ -63,8 +63,8 @@ def test_empty_arrays(dtype, empty):
     assert not dscale.any()
     assert not dbias.any()
     whole = np.zeros([outer, *sizes[2:]], jnp.dtype(dtype))
-    mean, residual, var = native_calls.moments(whole)
-    for result in (mean, residual, var, *native_calls.centred_sums(whole, whole, mean, residual)):
+    mean, mean_low, var = native_calls.moments(whole)
+    for result in (mean, mean_low, var, *native_calls.centred_sums(whole, whole, mean, mean_low)):
         assert result.shape == (outer, groups)
         assert not result.any() or empty == 1
 
@@ -128,7 +128,7 @@ def calls_with_a_mistake():
             shape,
             "x must have as many elements as its shape, 240",
         ),
-        ("inox_moments", [statistics, parameters, statistics], (whole,), shape, "residual must"),
+        ("inox_moments", [statistics, parameters, statistics], (whole,), shape, "mean_low must"),
         ("inox_moments", [statistics] * 2 + [parameters], (whole,), shape, "var must"),
         (
             "inox_centred_sums",

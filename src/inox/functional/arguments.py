@@ -201,8 +201,11 @@ def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
 def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:
     """A given mean or variance of each channel with the rank of `x`, in the statistics' dtype."""
     statistic = floating(value, f"statistics {name}")
-    kinds = [getattr(leaf, "dtype", np.dtype(type(leaf))) for leaf in jax.tree.leaves(value)]
-    if not any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
+    kinds = [
+        leaf.dtype if hasattr(leaf, "dtype") else np.dtype(type(leaf))
+        for leaf in jax.tree.leaves(value)
+    ]
+    if kinds and not any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
         raise TypeError(
             f"statistics {name} must be floating-point; found dtype {kinds[0]}. Convert it, for "
             "example with jnp.asarray(value, jnp.float32)."

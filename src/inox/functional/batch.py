@@ -231,7 +231,7 @@ def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Arra
         parts = vary_over(stacked(moments[1:]), frozenset(batch.names))
         used = SplitMoments(moments.count, *parts)
     denominator = used.denominator(batch.epsilon)
-    if given:  # with a variance and epsilon of 0, all but the mean is infinitely far away
+    if given:  # as written: with a variance and epsilon of 0, infinity or, at the mean, NaN
         rstd = reciprocal_root(denominator) * used.scale
     else:
         rstd, _ = reciprocal_deviation(denominator, used.scale)

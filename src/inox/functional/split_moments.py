@@ -190,9 +190,9 @@ CENTRED_SUMS = Operation(
 class Upcast(NamedTuple):
     """An array of a half type, and its copy in the dtype of the statistics for the derivative.
 
-    The copy is never computed: values come from the array. A derivative rule takes the tangent of
-    the copy in place of the array's, so that the contributions to a gradient add up in its dtype
-    and are rounded once.
+    Compiled code never computes the copy: values come from the array. A derivative rule takes the
+    tangent of the copy in place of the array's, so that the contributions to a gradient add up in
+    its dtype and are rounded once.
 
     Args:
         x: The array.

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from .jax_internals import bind_again
 from .primitive import operation_p, splittable_operation_p
 
+ARRAYS = (jax.Array, np.ndarray, np.generic)
 OURS = (operation_p, splittable_operation_p)
 # Their programs are part of the one around them; of a derivative rule nothing is asked any more.
 INLINED = {
@@ -34,7 +36,8 @@ def expand(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         function: A function of arrays that calls norms of this package, alone or in a network. To
-            have its derivative written out, give the derivative: `expand(jax.grad(loss))`.
+            have its derivative written out, give the derivative: `expand(jax.grad(loss))`. What
+            is no array among its arguments (an axis, a number) is handed on as it is.
 
     Returns:
         A function with the same results up to rounding, in whose program (`jax.make_jaxpr`) no
@@ -53,13 +56,18 @@ def expand(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def expanded(*args: Any, **kwargs: Any) -> Any:
         leaves, treedef = jax.tree.flatten((args, kwargs))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, ARRAYS)]
+        arrays = [leaves[i] for i in places]
 
-        def flat(*leaves: Any) -> Any:
-            args, kwargs = jax.tree.unflatten(treedef, leaves)
+        def of_arrays(*arrays: Any) -> Any:
+            given = leaves.copy()
+            for i, array in zip(places, arrays, strict=True):
+                given[i] = array
+            args, kwargs = jax.tree.unflatten(treedef, given)
             return function(*args, **kwargs)
 
-        program, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
-        results = _evaluate(program.jaxpr, program.consts, leaves)
+        program, shapes = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
+        results = _evaluate(program.jaxpr, program.consts, arrays)
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return expanded

@@ -34,8 +34,10 @@ def split_as(x: Any, array: Any) -> Any:
     """`array`, of the rank of `x`, split as `x`."""
     if not (is_split(x) or is_split(array)):
         return array
-    sharding: Any = jax.typeof(x).sharding
-    return reshard(array, spec_of(x), sharding.mesh)
+    # An array that was made outside of the mesh has none in its type, and is on no device alone.
+    sharding: Any = jax.typeof(x if is_split(x) else array).sharding
+    entries = spec_of(x) if is_split(x) else (None,) * x.ndim
+    return reshard(array, entries, sharding.mesh)
 
 
 def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ runs on both. What is used, and why there is no documented way:
 - `type_like`: the type of an array like another, for results that need no trace.
 - `bind_again`: the equations of a program, to write it out in other primitives.
 - `register_float_checks`: that `jax.experimental.checkify` looks at the results of a primitive.
-- `export_allows_kernels`: that exported programs may call our kernels. Their calls are versioned
+- `export_allows`: that exported programs may call our kernels. Their calls are versioned
   (`cpu/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
 """
@@ -45,7 +45,7 @@ __all__ = [
     "bound_axis_names",
     "custom_partitioning",
     "devices_of_lowering",
-    "export_allows_kernels",
+    "export_allows",
     "gather",
     "is_export",
     "is_split_in_type",
@@ -218,10 +218,8 @@ def is_export(context: Any) -> bool:
 
 
 @functools.cache
-def export_allows_kernels() -> bool:
-    """Declares the calls of our kernels stable to `jax.export`; False where it has no such list."""
-    from .cpu.library import TARGETS
-
+def export_allows(calls: tuple[str, ...]) -> bool:
+    """Declares custom calls stable to `jax.export`; False where it has no such list."""
     try:
         from jax._src.export import _export
     except ImportError:
@@ -229,5 +227,5 @@ def export_allows_kernels() -> bool:
     stable = getattr(_export, "_CUSTOM_CALL_TARGETS_GUARANTEED_STABLE", None)
     if not isinstance(stable, set):
         return False
-    stable.update(TARGETS.values())
+    stable.update(calls)
     return True

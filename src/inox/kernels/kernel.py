@@ -6,7 +6,7 @@ each operation it knows, by its name, a :data:`Kernel`. Batching, derivatives an
 devices follow from the operation; a backend has no part in them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import jax
@@ -40,12 +40,14 @@ class Backend(NamedTuple):
     Args:
         name: What `implementation` calls it.
         kernels: The kernels that are there in this process, by the name of their operation.
+        calls: The names of the custom calls in them, which a stored program may hold.
         missing: Why those that `implementation` asks for are not there; empty where they are.
         masks: Whether it has kernels for arrays with a mask.
     """
 
     name: str
     kernels: Callable[[], Mapping[str, Kernel]]
+    calls: Collection[str]
     missing: Callable[[], str]
     masks: bool = False
 

@@ -11,7 +11,7 @@ import jax
 
 from .jax_internals import (
     devices_of_lowering,
-    export_allows_kernels,
+    export_allows,
     is_export,
     is_split_in_type,
     mlir,
@@ -66,7 +66,7 @@ def _with_kernel(
         return None
     alone = len(devices) == 1
     # How an array is split is decided by a function of this process, which can't be stored.
-    if is_export(context) and not (alone and export_allows_kernels()):
+    if is_export(context) and not (alone and export_allows(tuple(backend.calls))):
         return None
 
     def kernel(parts: Sequence[Any]) -> Run | None:

@@ -1,4 +1,4 @@
-"""One JAX primitive that carries a record of each operation.
+"""The JAX primitive that carries a record of each operation, in two variants.
 
 What every operation needs, said once: batching, differentiation and transposition of the linear
 ones, types of the results, and lowering.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ..kernel import Backend, Kernel
 from .calls import CALLS
-from .library import library
+from .library import TARGETS, library
 from .pairwise_sum import pairwise_sum
 
 
@@ -16,4 +16,4 @@ def kernels() -> Mapping[str, Kernel]:
     return {**sums, **CALLS} if library().available else sums
 
 
-BACKEND = Backend("cpu", kernels, lambda: library().reason)
+BACKEND = Backend("cpu", kernels, tuple(TARGETS.values()), lambda: library().reason)

@@ -36,7 +36,8 @@ ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
 INSTRUCTION_SET = "INOX_INSTRUCTION_SET"
 
 
-_with_handlers: set[str] = set()  # XLA takes one for a target, once a process
+# The targets that have a handler: XLA takes one for each, also where tests load a library again.
+_with_handlers: set[str] = set()
 
 
 class Library(NamedTuple):
@@ -121,9 +122,9 @@ def _registered(switch: str) -> Library:
         if switch.lower() in ON:
             _warn(f"{SWITCH}={switch} asks for the CPU kernels of Inox, which are {reason}")
         return Library(None, reason)
-    if missing := cut_off(path):
-        return _refused(f"the shared library is cut off: {missing}; install Inox again", path)
     try:
+        if missing := cut_off(path):
+            return _refused(f"the shared library is cut off: {missing}; install Inox again", path)
         handle = ctypes.CDLL(str(path))
         handlers = {target: getattr(handle, symbol) for symbol, target in TARGETS.items()}
         built = handle.inox_abi_major(), handle.inox_abi_minor()
