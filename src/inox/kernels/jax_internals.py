@@ -9,7 +9,7 @@ runs on both. What is used, and why there is no documented way:
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
   which there are; `vary_over`, `align_varying_axes` and `gather` mark and gather accordingly.
 - `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
-- `require_devices`, `devices_of_lowering`, `is_export`, `is_split_in_type`: for how many devices,
+- `require_devices`, `devices_of_lowering`, `is_export`, `types_tell_devices`: for how many devices,
   and for what, a primitive is lowered.
 - `type_like`: the type of an array like another, for results that need no trace.
 - `bind_again`: the equations of a program, to write it out in other primitives.
@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 try:  # jax.extend.core has it, too, but loads Pallas with it: 20 of the 60 ms that an import took
     from jax._src.core import Primitive
@@ -48,12 +48,12 @@ __all__ = [
     "export_allows",
     "gather",
     "is_export",
-    "is_split_in_type",
     "mesh_axes",
     "mlir",
     "register_float_checks",
     "require_devices",
     "type_like",
+    "types_tell_devices",
     "vary_over",
 ]
 
@@ -207,9 +207,14 @@ def mesh_axes(sharding: Any, mesh: Any, rank: int) -> list[Any] | None:
     return [*spec, *[None] * rank][:rank]
 
 
-def is_split_in_type(avals: Iterable[Any]) -> bool:
-    """Whether a type says how its array is split over devices (meshes with explicit axes)."""
-    return any(entry is not None for aval in avals for entry in aval.sharding.spec)
+def types_tell_devices(avals: Iterable[Any]) -> bool:
+    """Whether types say how arrays are split over devices: on meshes with explicit axes.
+
+    There JAX splits a program itself, and XLA's partitioner is not asked; nor would JAX 0.12 run
+    what has asked for it.
+    """
+    meshes = (aval.sharding.mesh for aval in avals)
+    return any(mesh.size > 1 and AxisType.Explicit in mesh.axis_types for mesh in meshes)
 
 
 def is_export(context: Any) -> bool:

@@ -13,8 +13,8 @@ from .jax_internals import (
     devices_of_lowering,
     export_allows,
     is_export,
-    is_split_in_type,
     mlir,
+    types_tell_devices,
 )
 from .kernel import Backend, Parallel, Run
 from .operation import Operation
@@ -61,7 +61,7 @@ def _with_kernel(
     avals = context.avals_in
     if not all(isinstance(n, int) for aval in avals for n in aval.shape):
         return None  # symbols, in an export: neither a view of them nor where to cut is known
-    devices = None if is_split_in_type(avals) else devices_of_lowering(context)
+    devices = None if types_tell_devices(avals) else devices_of_lowering(context)
     if devices is None:
         return None
     alone = len(devices) == 1
