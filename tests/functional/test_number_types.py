@@ -12,7 +12,7 @@ WIDE = {
     "beyond int32 alone": np.array([2**31, 2**32, 3 * 2**31]),
     "uint64": np.array([2**64 - 1, 2**63, 0], np.uint64),
     "list": [2**40, -(2**41), 5],
-    "list beyond 64 bits": [2**70, -(2**71), 2**60],
+    "list beyond 64 bits": [2**64, 2**63, 0],
     "list of integers and floats": [2**40, 0.5, -(2**40)],
     "tuple of NumPy's": (np.int64(2**40), np.int64(0), np.int64(2**39)),
 }
