@@ -18,7 +18,8 @@ from tests.accuracy.metric import ulp
 @pytest.mark.parametrize("length", [16, 31, 64, 264, 1000])
 def test_variance_of_masked_zeros_and_ones(length, axis, rng):
     """With k of n ones it is k (n - k) / n²; the bound is that of all data, whatever the dtype."""
-    rows = 200_000 // length
+    # Along columns of more than 2**17 elements XLA's own sum of equal terms errs by more.
+    rows = (200_000 if axis == -1 else 100_000) // length
     x = rng.uniform(size=(rows, length)) < rng.uniform(size=(rows, 1))
     where = rng.uniform(size=x.shape) < rng.uniform(size=(rows, 1))
     n, k = where.sum(1), (x & where).sum(1)
