@@ -11,9 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from ..kernels.kernel import Parallel, Split, names_of
+from ..kernels.kernel import Parallel, Split, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, same_as, spans
@@ -179,10 +178,9 @@ def _cotangent_on_parts(
     """A device holds whole slices; gradients of a parameter are summed over those sharing it."""
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
-        names = [() if name == "x_tangent" else names_of(shared, split) for name, shared in outputs]
         return tuple(
-            lax.psum(result, over) if over else result
-            for result, over in zip(results, names, strict=True)
+            result if name == "x_tangent" else summed_over_devices(result, shared, split)
+            for result, (name, shared) in zip(results, outputs, strict=True)
         )
 
     return Parallel(axes, combine)

@@ -51,7 +51,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.kernel import Parallel, Split, names_of
+from ..kernels.kernel import Parallel, Split, names_of, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, spans
@@ -168,11 +168,7 @@ def _centred_sums_types(
 
 
 def _centred_sums_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
-    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
-        names = names_of(axes, split)
-        return tuple(lax.psum(results, names)) if names else results
-
-    return Parallel((), combine)
+    return Parallel((), lambda results, split: summed_over_devices(results, axes, split))
 
 
 # (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t

@@ -7,9 +7,10 @@ devices follow from the operation; a backend has no part in them.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+from jax import lax
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -55,3 +56,9 @@ class Backend(NamedTuple):
 def names_of(axes: Axes, split: Split) -> tuple[str, ...]:
     """The mesh axes over which `axes` are split."""
     return tuple(name for axis in axes for name in split.get(axis, ()))
+
+
+def summed_over_devices(results: Any, axes: Axes, split: Split) -> Any:
+    """Sums of parts (an array, or several by one collective) as those of the whole `axes`."""
+    names = names_of(axes, split)
+    return lax.psum(results, names) if names else results
