@@ -25,6 +25,9 @@ INTERNALS = PACKAGE / "kernels" / "jax_internals.py"
 UNSTABLE = ("jax._src", "jax.experimental", "jax.extend", "jax.interpreters")
 # jax is the one dependency; numpy is one of jax's own.
 DEPENDENCIES = {"jax", "numpy"}
+# What is there for a framework imports it; nothing else does, and nothing else imports that.
+ADAPTERS = PACKAGE / "interop"
+FRAMEWORKS = {"equinox", "flax", "haiku"}
 LONGEST_FILE = 320
 
 
@@ -118,8 +121,22 @@ def test_internals_of_jax_stay_in_one_file(path):
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_dependency_but_jax(path):
     """Nothing but the standard library, jax and numpy is imported, not even inside a function."""
+    allowed = DEPENDENCIES | sys.stdlib_module_names | {"inox"}
+    if ADAPTERS in path.parents:
+        allowed |= FRAMEWORKS
     tops = {top.split(".")[0] for _, top in imports_of(path, path.read_text(encoding="utf-8"))}
-    assert tops <= DEPENDENCIES | sys.stdlib_module_names | {"inox"}
+    assert tops <= allowed
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_imports_the_adapters(path):
+    """Who needs no framework never meets one: `inox.interop` is imported by its users alone."""
+    reached = [
+        f"line {line}: {imported}"
+        for line, imported in imports_of(path, path.read_text(encoding="utf-8"))
+        if f"{imported}.".startswith("inox.interop.")
+    ]
+    assert ADAPTERS in path.parents or reached == []
 
 
 def test_importing_loads_no_other_library():
