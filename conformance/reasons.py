@@ -1,0 +1,39 @@
+"""Why a test of theirs does not pass with our classes: one line for each that is known.
+
+A failure without a reason here fails the run, and so does a reason whose test passes or is gone. A
+reason is one of two:
+
+- `DEFECT`: what the test expects is a defect of the framework. The text says what is right, and by
+  how much the framework is off.
+- `NOT_APPLICABLE`: the test is not about what our classes promise, or can't run here.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+DEFECT = "expects a defect"
+NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why tests don't pass.
+
+    Attributes:
+        suite: The suite that they belong to.
+        tests: Which they are, as `fnmatch` reads it: the end of the name that pytest gives them.
+        kind: `DEFECT` or `NOT_APPLICABLE`.
+        text: Why, for the page.
+    """
+
+    suite: str
+    tests: str
+    kind: str
+    text: str
+
+    def is_of(self, suite: str, test: str) -> bool:
+        """Whether a test is one of those."""
+        return suite == self.suite and fnmatchcase(test, f"*{self.tests}")
+
+
+REASONS: tuple[Reason, ...] = ()
