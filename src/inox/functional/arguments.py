@@ -198,8 +198,9 @@ def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
     return split_as(x, array)
 
 
-def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any) -> Array:
+def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any, axes: Axes) -> Array:
     """A given mean or variance of each channel with the rank of `x`, in the statistics' dtype."""
+    kept = tuple(length for i, length in enumerate(x.shape) if i - x.ndim not in axes)
     statistic = floating(value, f"statistics {name}")
     kinds = [
         leaf.dtype if hasattr(leaf, "dtype") else np.dtype(type(leaf))
@@ -210,16 +211,16 @@ def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any) -> Arra
             f"statistics {name} must be floating-point; found dtype {kinds[0]}. Convert it, for "
             "example with jnp.asarray(value, jnp.float32)."
         )
-    if statistic.shape != x.shape[-1:]:
+    if statistic.shape != kept:
         raise ValueError(
-            f"statistics {name} must have one value a channel, shape {x.shape[-1:]} for x of shape "
-            f"{x.shape}; found shape {statistic.shape}. Reduce over all axes but the last."
+            f"statistics {name} must have one value a channel, shape {kept} for x of shape "
+            f"{x.shape}; found shape {statistic.shape}. Reduce over all axes but the channels'."
         )
     if name == "var":
         check_not_negative(
             value, "statistics var", "Give the variance of each channel; the order is (mean, var)."
         )
-    shape = (1,) * (x.ndim - 1) + statistic.shape
+    shape = [1 if i - x.ndim in axes else length for i, length in enumerate(x.shape)]
     return split_as(x, jnp.reshape(statistic, shape).astype(dtype))
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.backends import check_implementation
-from ..kernels.jax_internals import align_varying_axes, gather
+from ..kernels.jax_internals import align_varying_axes, gather, gather_within
 from .arguments import (
     ArrayLike,
     AxisName,
@@ -63,8 +63,11 @@ def pooled_moments(
     epsilon: Array | None,
     reduction: Reduction,
     names: tuple[Hashable, ...],
+    index_groups: tuple[tuple[int, ...], ...] | None = None,
 ) -> SplitMoments:
     """The moments of an array, pooled over the mapped axes `names` by one collective.
+
+    With `index_groups`, each position of the one mapped axis is pooled with those of its group.
 
     The collective stands outside of the functions with a derivative of their own: their rules may
     be traced after the mapped axes have been resolved.
@@ -72,7 +75,12 @@ def pooled_moments(
     moments = split_moments(upcast, where, epsilon, reduction)
     if not names:
         return moments
-    return pool(*jnp.moveaxis(gather(stacked(moments), names), 1, 0))
+    parts = stacked(moments)
+    if index_groups is None:
+        return pool(*jnp.moveaxis(gather(parts, names), 1, 0))
+    together, there = gather_within(parts, names[0], index_groups)
+    number, *others = jnp.moveaxis(together, 1, 0)
+    return pool(masked(number, there.reshape(-1, *(1,) * (number.ndim - 1))), *others)
 
 
 def stacked(arrays: Sequence[Array]) -> Array:

@@ -7,7 +7,8 @@ runs on both. What is used, and why there is no documented way:
   lowering per platform. `jax.custom_jvp` and friends have no custom transposition that can be
   batched.
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
-  which there are; `vary_over`, `align_varying_axes` and `gather` mark and gather accordingly.
+  which there are; `vary_over`, `align_varying_axes`, `gather` and `gather_within` mark and gather
+  accordingly.
 - `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
 - `require_devices`, `devices_of_lowering`, `is_export`, `types_tell_devices`: for how many devices,
   and for what, a primitive is lowered.
@@ -26,6 +27,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.interpreters import ad, batching, mlir
@@ -47,6 +49,7 @@ __all__ = [
     "devices_of_lowering",
     "export_allows",
     "gather",
+    "gather_within",
     "is_export",
     "mesh_axes",
     "mlir",
@@ -108,6 +111,26 @@ def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
         to: Any = "invarying" if checked else "varying"
         x = _flatten_front(lax.all_gather(x, mesh, to=to))
     return x
+
+
+def gather_within(x: Any, axis_name: Any, groups: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
+    """Stacks `x` of the positions of one's own group along a mapped axis, in front.
+
+    JAX itself gathers within groups of one size, over devices alone. Elsewhere a shorter group is
+    filled up with repetitions: the second result tells which entries are none (one dimension).
+    """
+    width = max(map(len, groups))
+    if axis_name in manual_axis_names() and all(len(group) == width for group in groups):
+        x = vary_over(x, frozenset([axis_name]))
+        return lax.all_gather(x, axis_name, axis_index_groups=groups), np.ones(width, bool)
+    table = np.zeros((sum(map(len, groups)), width), np.int32)
+    there = np.zeros(table.shape, bool)
+    for group in groups:
+        table[list(group)] = [*group, *[group[0]] * (width - len(group))]
+        there[list(group), : len(group)] = True
+    position = lax.axis_index(axis_name)
+    everything = lax.all_gather(x, axis_name)
+    return everything[jnp.asarray(table)[position]], jnp.asarray(there)[position]
 
 
 def _flatten_front(x: Any) -> Any:
