@@ -43,7 +43,7 @@ SUITES = (
     Suite(
         name="nnx",
         source=FLAX,
-        frameworks=("nnx",),
+        frameworks=("nnx", "linen"),
         files=_all_of("tests/nnx/nn/normalization_test.py"),
         note="Flax NNX's tests of its normalization layers. They compare with Flax Linen's, which are"
         " Flax's own here.",
