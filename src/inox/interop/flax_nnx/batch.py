@@ -147,7 +147,11 @@ class BatchNorm(NormalizationLayer):
             return self._result(normalize_by(over, x, mean, var, scale, bias, mask))
         y, moments = normalize_batch(over, x, scale, bias, mask)
         moments = jax.tree.map(lambda array: array.reshape(-1), moments)
-        self.mean[...], self.var[...] = moved(self.mean[...], self.var[...], moments, self.momentum)
+        mean, self.var[...] = moved(self.mean[...], self.var[...], moments, self.momentum)
+        if jnp.iscomplexobj(mean):  # written into the old array it would lose its imaginary part
+            self.mean.set_value(mean)
+        else:
+            self.mean[...] = mean
         return self._result(y)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
