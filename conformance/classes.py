@@ -13,8 +13,8 @@ class Framework:
     Attributes:
         exposed: The module that users of the framework import them from.
         adapter: Our module, with classes of the same names.
-        constructor: The method that every construction of an instance goes through. A Linen module is
-            a dataclass, and each subclass gets an `__init__` of its own.
+        constructor: The method that every construction of an instance goes through. A Linen module
+            is a dataclass, and each subclass gets an `__init__` of its own.
         names: The classes.
     """
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from conformance.outcomes import STANDINGS, FileResult, complaints, outcome_of
-from conformance.page import PAGE, tables, update
+from conformance.page import PAGE, tables, update, versions
 from conformance.reasons import REASONS
 from conformance.running import jobs, run_all
 from conformance.suites import SUITES
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = time.monotonic() - started
         print(f"{seconds:5.0f} s  {job.suite.name:15} {job.file}: {told}", flush=True)
     results = [done[job.suite.name, job.file] for job in todo]
-    print("\n" + tables(results))
+    print(f"\n{versions()}\n\n{tables(results)}")
     if options.update:
         update(results, options.classes)
     # A reason may belong to a file that was left out.

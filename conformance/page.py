@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.marked_part import with_part
 from conformance.outcomes import DEFECT, FAILED, NOT_APPLICABLE, NOT_OURS, PASSED, FileResult
+from conformance.suites import SUITES
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 PARTS = {"ours": "our classes", "framework": "the frameworks' classes"}
@@ -18,9 +19,19 @@ NAMED = 12
 
 def tables(results: Sequence[FileResult]) -> str:
     """A run as Markdown."""
-    versions = ", ".join(f"{name} {version(name)}" for name in DISTRIBUTIONS)
-    parts = [f"Python {platform.python_version()}, {versions}.", summary(results)]
-    return "\n\n".join([*parts, *explanations(results)])
+    return "\n\n".join([summary(results), notes(results), *explanations(results)])
+
+
+def versions() -> str:
+    """What was run, in a line."""
+    versions = [f"{name} {version(name)}" for name in DISTRIBUTIONS]
+    return f"Python {platform.python_version()}, {', '.join(versions)}."
+
+
+def notes(results: Sequence[FileResult]) -> str:
+    """What there is to know about each suite."""
+    ran = {result.suite for result in results}
+    return "\n".join(f"- {suite.name}: {suite.note}" for suite in SUITES if suite.name in ran)
 
 
 def summary(results: Sequence[FileResult]) -> str:
@@ -69,4 +80,6 @@ def _in_a_cell(text: str) -> str:
 
 def update(results: Sequence[FileResult], classes: str) -> None:
     """Write a run into the page."""
-    PAGE.write_text(with_part(PAGE.read_text(), PARTS[classes], tables(results)))
+    PAGE.write_text(
+        with_part(PAGE.read_text(), PARTS[classes], f"{versions()}\n\n{tables(results)}")
+    )

@@ -36,4 +36,20 @@ class Reason:
         return suite == self.suite and fnmatchcase(test, f"*{self.tests}")
 
 
-REASONS: tuple[Reason, ...] = ()
+REASONS: tuple[Reason, ...] = (
+    Reason(
+        "linen",
+        "::test_layer_norm4",
+        DEFECT,
+        "The data are around 1e6, and the expected numbers come from a mean and a variance that are"
+        " rounded to float32 in between: they are 0.037 off the formula in float64 (more than the"
+        " test's own tolerance), and so is Flax's layer, by the same. Ours is 6e-8 off.",
+    ),
+    Reason(
+        "linen",
+        "::test_instance_norm3",
+        DEFECT,
+        "The same with data around 1e4: the expected numbers and Flax's layer are 1.0e-3 off the"
+        " formula in float64 (the tolerance is 1e-6), ours is 1.1e-7 off.",
+    ),
+)

@@ -45,11 +45,9 @@ def download(distribution: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = f"{distribution}=={version(distribution)}"
     print(f"fetching {wanted}", flush=True)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", distribution]
-        + ["--dest", str(folder), wanted],
-        check=True,
-    )
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--no-binary", distribution, "--dest", str(folder), wanted]
+    subprocess.run(command, check=True)
 
 
 def unpack(archive: Path, folder: Path, parts: tuple[str, ...]) -> None:

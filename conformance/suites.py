@@ -14,8 +14,8 @@ class Suite:
         name: What `--only` and the page call it.
         source: The distribution that the files come with.
         frameworks: The frameworks whose classes are ours (keys of `classes.FRAMEWORKS`).
-        files: Paths of the files, and for some of them an expression that chooses among their tests,
-            as `pytest -k` takes it.
+        files: Paths of the files, and for some of them an expression that chooses among their
+            tests, as `pytest -k` takes it.
         note: What there is to know about the choice.
     """
 
@@ -45,8 +45,8 @@ SUITES = (
         source=FLAX,
         frameworks=("nnx", "linen"),
         files=_all_of("tests/nnx/nn/normalization_test.py"),
-        note="Flax NNX's tests of its normalization layers. They compare with Flax Linen's, which are"
-        " Flax's own here.",
+        note="Flax NNX's tests of its normalization layers. Most of them ask NNX and Linen for the"
+        " same numbers to the bit, so both are ours.",
     ),
     Suite(
         name="linen",
@@ -72,10 +72,10 @@ SUITES = (
             "tests/nnx/module_test.py",
             "tests/nnx/summary_test.py",
             "tests/nnx/helpers_test.py",
-            "tests/checkpoints_test.py",
         ),
         note="The files of Flax' tests elsewhere that name a normalization layer, or build one in a"
-        " layer that has it (attention with normalized queries and keys).",
+        " layer that has it (attention with normalized queries and keys). "
+        "`tests/checkpoints_test.py` names batch norm in a model that no test builds.",
     ),
     Suite(
         name="haiku",
