@@ -87,4 +87,4 @@ def complaints(results: Sequence[FileResult], reasons: Sequence[Reason]) -> Iter
         if not result.constructions():
             yield f"{result.suite}: no test of {result.file} built one of the classes"
     for reason in unmatched(results, reasons):
-        yield f"{reason.suite}: there is a reason for *{reason.tests}, and no such test: {reason.text}"
+        yield f"{reason.suite}: a reason for *{reason.tests}, and no such test: {reason.text}"

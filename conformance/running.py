@@ -66,7 +66,12 @@ def run(job: Job, classes: str) -> dict[str, dict]:
     command += ["--record", str(record), str(job.folder / job.file)]
     try:
         finished = subprocess.run(
-            command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
+            command,
+            env=environment(job.suite.devices),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
         )
         said = finished.stdout[-4000:] + finished.stderr[-4000:]
     except subprocess.TimeoutExpired:
@@ -76,11 +81,10 @@ def run(job: Job, classes: str) -> dict[str, dict]:
     return json.loads(record.read_text())
 
 
-def environment() -> dict[str, str]:
+def environment(devices: int) -> dict[str, str]:
     """The environment of the tests: our folder importable, no plugins of pytest but ours.
 
-    The tests' tolerances are those of a CPU, and eight devices are what Haiku's tests over several
-    devices ask for; Flax' set the number that they need themselves.
+    The tests' tolerances are those of a CPU.
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     changed = {
@@ -88,7 +92,7 @@ def environment() -> dict[str, str]:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(paths),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     dropped = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
     return {k: v for k, v in os.environ.items() if k not in dropped} | changed

@@ -17,6 +17,7 @@ class Suite:
         files: Paths of the files, and for some of them an expression that chooses among their
             tests, as `pytest -k` takes it.
         note: What there is to know about the choice.
+        devices: How many devices the CPU is to be; Flax' tests set the number that they need.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Suite:
     frameworks: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     note: str
+    devices: int = 1
 
 
 def _all_of(*files: str) -> tuple[tuple[str, str], ...]:
@@ -87,7 +89,8 @@ SUITES = (
             "_src/group_norm_test.py",
             "_src/rms_norm_test.py",
         ),
-        note="Haiku's tests of its normalization layers.",
+        note="Haiku's tests of its normalization layers. One of them needs several devices.",
+        devices=8,
     ),
     Suite(
         name="haiku-networks",
