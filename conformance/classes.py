@@ -15,12 +15,15 @@ class Framework:
         adapter: Our module, with classes of the same names.
         constructor: The method that every construction of an instance goes through. A Linen module
             is a dataclass, and each subclass gets an `__init__` of its own.
+        own_method: The method of the framework's own class that must not run where ours are under
+            test.
         names: The classes.
     """
 
     exposed: str
     adapter: str
     constructor: str = "__init__"
+    own_method: str = "__init__"
     names: tuple[str, ...] = NAMES
 
     @property
@@ -44,4 +47,16 @@ FRAMEWORKS = {
     "nnx": Framework("flax.nnx", "inox.interop.flax_nnx"),
     "linen": Framework("flax.linen", "inox.interop.flax_linen", constructor="__post_init__"),
     "haiku": Framework("haiku", "inox.interop.haiku"),
+    "keras": Framework(
+        "keras.layers",
+        "conformance.keras_layers",
+        # Ours are Keras' own but for what they compute.
+        own_method="call",
+        names=(
+            "BatchNormalization",
+            "LayerNormalization",
+            "RMSNormalization",
+            "GroupNormalization",
+        ),
+    ),
 }

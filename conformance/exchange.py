@@ -15,7 +15,7 @@ from conformance.classes import Framework
 
 
 class OwnClassBuilt(BaseException):
-    """The framework's own class was built where ours is under test.
+    """The framework's own class was used where ours is under test.
 
     Not an `Exception`, so that no test which expects an error takes it for that.
     """
@@ -37,14 +37,14 @@ class Constructions:
         """Count each instance of a class from now on, those of its subclasses as well."""
         self._before(cls, constructor, lambda: self.counted.update([label]))
 
-    def forbid(self, cls: type, label: str) -> None:
-        """Make it an error to build an instance of a class."""
+    def forbid(self, cls: type, label: str, method: str = "__init__") -> None:
+        """Make it an error to build an instance of a class, or to call another of its methods."""
 
         def refuse() -> None:
             self.forbidden.update([label])
-            raise OwnClassBuilt(f"the framework's own {label} was built")
+            raise OwnClassBuilt(f"the framework's own {label} was used: {method}")
 
-        self._before(cls, "__init__", refuse)
+        self._before(cls, method, refuse)
 
     @staticmethod
     def _before(cls: type, method: str, action: Callable[[], None]) -> None:
@@ -86,6 +86,7 @@ def prepare(framework: Framework, whose: str, constructions: Constructions) -> N
         built = framework.ours()
         for name in framework.names:
             put_in_place(own[name], built[name], framework.package)
-            constructions.forbid(own[name], f"{framework.exposed}.{name}")
+            label = f"{framework.exposed}.{name}"
+            constructions.forbid(own[name], label, framework.own_method)
     for name in framework.names:
         constructions.count(built[name], name, framework.constructor)

@@ -12,7 +12,7 @@ from conformance.suites import SUITES
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 PARTS = {"ours": "our classes", "framework": "the frameworks' classes"}
-DISTRIBUTIONS = ("flax", "dm-haiku", "jax", "numpy")
+DISTRIBUTIONS = ("flax", "dm-haiku", "keras", "jax", "numpy")
 # As many tests of one reason are named; more are counted.
 NAMED = 12
 

@@ -42,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item):
     report = (yield).get_result()
     if report.when == "call" and report.passed and CONSTRUCTIONS.forbidden:
         report.outcome = "failed"
-        report.longrepr = f"passed, but built {', '.join(CONSTRUCTIONS.forbidden)}"
+        report.longrepr = f"passed, but used {', '.join(CONSTRUCTIONS.forbidden)}"
     if report.when == "call" or not report.passed:
         RECORDS[item.nodeid] = {
             "outcome": report.outcome,

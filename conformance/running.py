@@ -38,7 +38,8 @@ def jobs(suites: list[Suite]) -> list[Job]:
             folder = root = sources.flax_tests()
             configuration = folder / "pyproject.toml"
         else:
-            folder, root = sources.haiku_tests(), sources.haiku_tests().parent
+            folder = sources.package_folder(suite.source)
+            root = folder.parent
             configuration = sources.CACHE / "pytest.ini"
             configuration.parent.mkdir(parents=True, exist_ok=True)
             configuration.write_text("[pytest]\n")
@@ -89,6 +90,8 @@ def environment(devices: int) -> dict[str, str]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     changed = {
         "JAX_PLATFORMS": "cpu",
+        "KERAS_BACKEND": "jax",
+        "KERAS_HOME": str(sources.CACHE / "keras"),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(paths),

@@ -1,8 +1,8 @@
 """Where the tests come from: the package registry, at the version that is installed.
 
 Flax has its tests in its source distribution, which pip fetches and checks against the registry's
-checksum; only the tests are unpacked, so that they run against the Flax that is installed. Haiku's
-wheel has them in it.
+checksum; only the tests are unpacked, so that they run against the Flax that is installed. The
+wheels of Haiku and Keras have theirs in them.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ def flax_tests() -> Path:
     return CACHE / name
 
 
-def haiku_tests() -> Path:
-    """The folder of the package, whose modules the tests are."""
-    spec = find_spec("haiku")
+def package_folder(package: str) -> Path:
+    """The folder of a package that has its tests among its modules."""
+    spec = find_spec(package)
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent

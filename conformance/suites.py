@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 FLAX = "flax"
 HAIKU = "haiku"
+KERAS = "keras"
 
 
 @dataclass(frozen=True)
@@ -115,5 +116,19 @@ SUITES = (
         ),
         note="Haiku's networks with batch norm, and its tests that run over every module: those of"
         " the modules that are normalization or have some in them.",
+    ),
+    Suite(
+        name="keras",
+        source=KERAS,
+        frameworks=("keras",),
+        files=_all_of(
+            "src/layers/normalization/batch_normalization_test.py",
+            "src/layers/normalization/layer_normalization_test.py",
+            "src/layers/normalization/group_normalization_test.py",
+            "src/layers/normalization/rms_normalization_test.py",
+        ),
+        note="Keras' tests of its normalization layers, on its backend for JAX. There are no"
+        " classes of ours for Keras: weights and configuration are Keras', and what is computed of"
+        " them is ours (`conformance/keras_layers.py`).",
     ),
 )
