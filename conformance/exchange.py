@@ -6,6 +6,7 @@ normalized queries, residual networks). Modules that are imported later find our
 """
 
 import functools
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -55,6 +56,8 @@ class Constructions:
             action()
             return original(*arguments, **keywords)
 
+        # Keras asks in a way that does not see through a wrapper.
+        acting_first.__signature__ = inspect.signature(original)
         setattr(cls, method, acting_first)
 
 

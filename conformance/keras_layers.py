@@ -10,12 +10,16 @@ import keras
 
 from inox import functional
 
+# So that Keras finds the class that a configuration names.
+serializable = keras.saving.register_keras_serializable(package="conformance")
+
 
 def _value(variable):
     """The array in a variable of Keras; None where the layer has none."""
     return None if variable is None else jnp.asarray(variable.value)
 
 
+@serializable
 class LayerNormalization(keras.layers.LayerNormalization):
     """By :func:`inox.functional.layer_norm`."""
 
@@ -31,6 +35,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
         return y.astype(self.compute_dtype)
 
 
+@serializable
 class RMSNormalization(keras.layers.RMSNormalization):
     """By :func:`inox.functional.rms_norm`."""
 
@@ -42,6 +47,7 @@ class RMSNormalization(keras.layers.RMSNormalization):
         return functional.rms_norm(x, scale, axis=axes, epsilon=self.epsilon)
 
 
+@serializable
 class GroupNormalization(keras.layers.GroupNormalization):
     """By :func:`inox.functional.group_norm`."""
 
@@ -59,6 +65,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
         return jnp.moveaxis(y, -1, self.axis).astype(self.compute_dtype)
 
 
+@serializable
 class BatchNormalization(keras.layers.BatchNormalization):
     """By :func:`inox.functional.batch_norm`."""
 

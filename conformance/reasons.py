@@ -36,6 +36,11 @@ class Reason:
         return suite == self.suite and fnmatchcase(test, f"*{self.tests}")
 
 
+_RENORM = (
+    "Keras' batch norm with `renorm=True` is another layer: here it is `inox.nn.BatchRenorm`, which"
+    " `inox.interop.keras` does not fill."
+)
+
 REASONS: tuple[Reason, ...] = (
     Reason(
         "linen",
@@ -51,5 +56,31 @@ REASONS: tuple[Reason, ...] = (
         DEFECT,
         "The same with data around 1e4: the expected numbers and Flax's layer are 1.0e-3 off the"
         " formula in float64 (the tolerance is 1e-6), ours is 1.1e-7 off.",
+    ),
+    Reason(
+        "keras",
+        "::test_output_with_rms_scaling",
+        NOT_APPLICABLE,
+        "`rms_scaling=True` divides by the standard deviation without subtracting the mean. Keras"
+        " itself calls it deprecated and incorrect; RMS norm is a layer of its own.",
+    ),
+    Reason(
+        "keras",
+        "::test_renorm_basics",
+        NOT_APPLICABLE,
+        _RENORM,
+    ),
+    Reason(
+        "keras",
+        "::test_renorm_correctness",
+        NOT_APPLICABLE,
+        _RENORM,
+    ),
+    Reason(
+        "keras",
+        "::test_renorm_inference",
+        NOT_APPLICABLE,
+        "The test draws running variances from a normal distribution and compares the NaN that the"
+        " negative ones give. Ours refuses a negative variance.",
     ),
 )

@@ -57,7 +57,7 @@ def run(job: Job, classes: str) -> dict[str, dict]:
     Returns:
         For each test how it ended, what it built, and its error.
     """
-    record = sources.CACHE / "records" / f"{job.suite.name}-{Path(job.file).stem}.json"
+    record = sources.CACHE / "records" / f"{job.suite.name}-{job.file.replace('/', '-')}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-p", "conformance.plugin"]
