@@ -1,18 +1,10 @@
 """Torch's own samples of the normalizations, computed by ours and differentiated.
 
-Torch keeps, for each of its operators, sample inputs for its tests. All of the ten normalizations
-are here: the functions of `torch.nn.functional` and the native ones behind them, which give the
-statistics as well. The reference is the operator in float64 with torch's own derivative; ours
-computes float64, float32 and bfloat16 from the same numbers. The variant "without_cudnn" has the
-same samples again. Local response norm and `renorm` are not among our operations.
-
-Torch has channels first; :func:`ours` moves them, and says which of our operations with which axes
-an operator is.
+The reference is torch's operator in float64 with torch's own derivative; ours computes float64,
+float32 and bfloat16 from the same numbers. `torch_samples.py` says which samples these are.
 """
 
 import dataclasses
-import re
-from typing import Any
 
 import expecttest  # noqa: F401 - what torch's samples need besides torch
 import jax
@@ -20,37 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch.testing._internal.common_methods_invocations import op_db
 
-from inox.functional import batch_norm, group_norm, layer_norm, moments, rms_norm
+from inox.functional import moments
 from inox.nn import BatchNorm, Statistics, export_state
 from tests.accuracy.bounds import bound
 from tests.accuracy.metric import errors, ulp, worst
-from tests.accuracy.oracle import Slices, normalized, widened
-
-# For each operator the names of what follows x, in order, and fewer samples than which would mean
-# that they were not found.
-AFFINE = ("weight", "bias")
-RUNNING = ("running_mean", "running_var")
-OPERATORS = {
-    "nn.functional.batch_norm": (12, (*RUNNING, *AFFINE)),
-    "nn.functional.group_norm": (21, ("groups",)),
-    "nn.functional.instance_norm": (9, ()),
-    "nn.functional.layer_norm": (6, ("normalized_shape", *AFFINE)),
-    "nn.functional.rms_norm": (6, ("normalized_shape", "weight")),
-    "native_batch_norm": (10, (*AFFINE, *RUNNING, "training", "momentum", "eps")),
-    "_native_batch_norm_legit": (10, (*AFFINE, *RUNNING, "training", "momentum", "eps")),
-    "_batch_norm_with_update": (9, (*AFFINE, *RUNNING, "momentum", "eps")),
-    "native_group_norm": (21, (*AFFINE, "samples", "channels", "size", "groups", "eps")),
-    "native_layer_norm": (20, ("normalized_shape", *AFFINE, "eps")),
-}
-INFORMATION = {
-    info.name: info for info in op_db if info.name in OPERATORS and not info.variant_test_name
-}
-
-# What torch's functions take where a sample doesn't say.
-DEFAULTS: dict[str, Any] = {"weight": None, "bias": None, "eps": 1e-5, "momentum": 0.1}
-DEFAULTS |= {"running_mean": None, "running_var": None}
+from tests.accuracy.oracle import normalized, reduce_to, widened
+from tests.frameworks.torch_samples import (
+    AFFINE,
+    INFORMATION,
+    OPERATORS,
+    RUNNING,
+    SAMPLES,
+    Sample,
+    array,
+    last,
+    ours,
+    reference,
+)
 
 # Of torch's samples of mistakes, those that can be said to ours; the argument that the error names.
 SAME_MISTAKE = {
@@ -64,146 +43,6 @@ OTHER_MISTAKE = {
     "Given normalized_shape=": "ours names axes, whose sizes are those of x",
     "Expected at least 2 dimensions": "with channels last an array of channels alone is legitimate",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """A sample of an operator, by its place among them."""
-
-    operator: str
-    number: int
-    positional: tuple[Any, ...]
-    keywords: dict[str, Any]
-
-    def named(self, positional=None, keywords=None):
-        """The arguments by name, `x` the first."""
-        positional = self.positional if positional is None else positional
-        names = OPERATORS[self.operator][1]
-        if self.operator == "_native_batch_norm_legit" and len(positional) == 6:
-            names = (*AFFINE, "training", "momentum", "eps")  # the one without running statistics
-        given = dict(zip(("x", *names), positional, strict=False))
-        given |= self.keywords if keywords is None else keywords
-        given = {**DEFAULTS, "training": not_said_is_training(self.operator), **given}
-        return {name: value for name, value in given.items() if value is not ...}
-
-    def __str__(self):
-        return f"{self.operator.removeprefix('nn.functional.')}-{self.number}"
-
-
-def not_said_is_training(operator):
-    return operator == "_batch_norm_with_update"
-
-
-def samples():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return [
-            Sample(name, number, (sample.input, *sample.args), sample.kwargs)
-            for name, info in INFORMATION.items()
-            for number, sample in enumerate(info.sample_inputs("cpu", torch.float64))
-        ]
-
-
-SAMPLES = samples()
-
-
-def rounded(value, dtype):
-    """A tensor's numbers as the dtype has them, in float64; anything else as it is."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.detach().to(dtype).to(torch.float64)
-
-
-def array(tensor, dtype):
-    return None if tensor is None else jnp.asarray(tensor.detach().numpy(), dtype)
-
-
-def last(x):
-    """Channels last."""
-    return x if x is None or x.ndim < 2 else np.moveaxis(x, 1, -1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Ours:
-    """An operator as ours: the layout of x, the axes, and the function of x, scale and bias."""
-
-    slices: Slices
-    channels_last: bool
-    function: Any
-    centred: bool = True
-    statistics: Any = None
-
-
-def ours(operator, named, dtype):
-    """Which of our functions, over which axes, an operator with its arguments is."""
-    shape, epsilon = tuple(named["x"].shape), named["eps"]
-    moved = (*shape[:1], *shape[2:], *shape[1:2])
-    spatial = tuple(range(1 - len(shape), -1))
-    if "batch_norm" in operator:
-        statistics = None
-        if not named["training"]:
-            kept = jnp.float64 if dtype == jnp.float64 else jnp.float32
-            statistics = tuple(array(named[name], kept) for name in RUNNING)
-
-        def function(x, scale, bias):
-            return batch_norm(x, scale, bias, statistics=statistics, epsilon=epsilon)[0]
-
-        axes = tuple(range(-len(shape), -1))
-        return Ours(Slices(moved, axes), True, function, statistics=statistics)
-    if "instance_norm" in operator:
-
-        def function(x, scale, bias):
-            return layer_norm(x, scale, bias, axis=spatial, epsilon=epsilon)
-
-        return Ours(Slices(moved, spatial), True, function)
-    if "group_norm" in operator:
-        axes, groups = (*spatial, -1), named["groups"]
-
-        def function(x, scale, bias):
-            return group_norm(x, groups, scale, bias, axis=axes, epsilon=epsilon)
-
-        return Ours(Slices(moved, axes, groups), True, function)
-    axes = tuple(range(-len(named["normalized_shape"]), 0))
-    if "rms_norm" in operator:
-
-        def function(x, scale, bias):
-            assert bias is None
-            return rms_norm(x, scale, axis=axes, epsilon=epsilon)
-
-        return Ours(Slices(shape, axes), False, function, centred=False)
-
-    def function(x, scale, bias):
-        return layer_norm(x, scale, bias, axis=axes, epsilon=epsilon)
-
-    return Ours(Slices(shape, axes), False, function)
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """What torch makes of the numbers of a dtype, in float64: results and gradients, torch's axes."""
-
-    named: dict[str, Any]
-    outputs: tuple[torch.Tensor, ...]
-    dy: torch.Tensor
-    gradients: dict[str, torch.Tensor]
-
-
-def reference(sample, dtype, rng):
-    """The operator in float64, on the numbers that the dtype has, with its derivative."""
-    positional = [rounded(value, dtype) for value in sample.positional]
-    keywords = {name: rounded(value, dtype) for name, value in sample.keywords.items()}
-    if sample.operator == "nn.functional.rms_norm":
-        # Not said, it is that of the dtype of x.
-        keywords.setdefault("eps", torch.finfo(dtype).eps)
-    named = sample.named(positional, keywords)
-    wanted = {name: named[name] for name in ("x", *AFFINE) if named[name] is not None}
-    for tensor in wanted.values():
-        tensor.requires_grad_()
-    outputs = INFORMATION[sample.operator].op(*positional, **keywords)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    dy = rounded(torch.tensor(rng.standard_normal(outputs[0].shape)), dtype)
-    found = torch.autograd.grad(outputs[0], tuple(wanted.values()), dy)
-    return Reference(named, outputs, dy, dict(zip(wanted, found, strict=True)))
 
 
 def refusal(sample, named):
@@ -227,9 +66,15 @@ def measured(found, named, x, dy, scale, bias, results, expected):
     expected = {name: value.astype(np.longdouble) for name, value in expected.items()}
     if found.statistics is None:
         exact = normalized(found.slices, x, dy, scale, bias, named["eps"], centred=found.centred)
+        if x.dtype == np.float64:
+            # Torch's gradient of the scale is a sum of dy (x rstd - mean rstd), which rounds more
+            # than dy xhat where x is large against its spread.
+            size = np.abs(widened(x)) * found.slices.unrows(exact.rstd[:, None])
+            terms = exact.dscale_terms + reduce_to(np.abs(widened(dy)) * size, np.shape(scale))
+            exact = dataclasses.replace(exact, dscale_terms=terms)
         return errors(dataclasses.replace(exact, **expected), scale, **results)
-    # By given statistics nothing holds x - mean and y within a range: where they cancel, the unit is
-    # that of the larger of the two, as it is in the sum of the gradient of the scale.
+    # By given statistics nothing holds x - mean and y within a range: where they cancel, the unit
+    # is that of the larger of the two, as it is in the sum of the gradient of the scale.
     mean, var = map(widened, found.statistics)
     size = (np.abs(widened(x)) + np.abs(mean)) / np.sqrt(var + named["eps"])
     terms, channels = np.abs(widened(dy)), tuple(range(x.ndim - 1))
@@ -282,4 +127,97 @@ def test_sample(sample, dtype, rng, x64):
     assert {k: v for k, v in error.items() if not v <= factor * bound(k, dtype)} == {}
 
 
-STATISTICS = [s for s in SAMPLES if s.operator not in INFORMATION or s.operator[:2] != "nn"]
+def training_batch(sample):
+    return sample.named()["training"] and "batch_norm" in sample.operator
+
+
+# The native operators give the mean and the reciprocal root of the variance as well.
+WITH_STATISTICS = [
+    sample
+    for sample in SAMPLES
+    if "native" in sample.operator or "update" in sample.operator
+    if sample.named()["training"] or "batch_norm" not in sample.operator
+    if sample.named()["eps"] > 0 and sample.named()["x"].numel()
+]
+
+
+@pytest.mark.parametrize("sample", WITH_STATISTICS, ids=str)
+def test_statistics(sample, rng):
+    """Moments of half types and float32 are those that the native operators give in float64."""
+    for dtype in ("float32", "bfloat16"):
+        theirs = reference(sample, getattr(torch, dtype), rng)
+        found = ours(sample.operator, theirs.named, jnp.dtype(dtype))
+        x = array(theirs.named["x"], dtype)
+        x = jnp.asarray(last(x)) if found.channels_last else x
+        _, mean, var = moments(x.reshape(found.slices.view), found.slices.view_axis)
+        expected = [output.detach().numpy().reshape(mean.shape) for output in theirs.outputs[1:3]]
+        spread = 1 / expected[1]  # and a bit of epsilon, which the mean is not measured finer than
+        floor = ulp(np.maximum(np.abs(expected[0]), spread), mean.dtype)
+        assert worst(mean, expected[0].astype(np.longdouble), floor) <= bound("mean", dtype)
+        rstd = 1 / np.sqrt(np.asarray(var) + np.float32(theirs.named["eps"]))
+        # Half the error of the variance, and one each for the sum, the root and the quotient.
+        most = bound("var", dtype) / 2 + 3
+        assert worst(rstd, expected[1].astype(np.longdouble), ulp(expected[1], rstd.dtype)) <= most
+
+
+RUNNING_SAMPLES = [
+    sample
+    for sample in SAMPLES
+    if training_batch(sample) and sample.named()["running_mean"] is not None
+    if sample.named()["x"].numel()
+]
+
+
+@pytest.mark.parametrize("sample", RUNNING_SAMPLES, ids=str)
+def test_running_statistics(sample, rng, x64):
+    """A layer's state moves as torch's running statistics do, but for the unbiased variance.
+
+    Torch's momentum is one minus ours; one outside of [0, 1], which it takes, is refused. What its
+    variance gets of a batch of n elements a channel is n / (n - 1) times ours.
+    """
+    before = [jnp.asarray(sample.named()[name].detach().numpy()) for name in RUNNING]
+    theirs = reference(sample, torch.float64, rng)
+    new, epsilon = theirs.named["momentum"], theirs.named["eps"]
+    channels = theirs.named["x"].shape[1]
+    if not 0 <= new <= 1:
+        with pytest.raises(ValueError, match="momentum"):
+            BatchNorm(channels, epsilon, 1 - new)
+        return
+    layer, state = export_state(BatchNorm(channels, epsilon, 1 - new))
+    x = jnp.asarray(last(array(theirs.named["x"], jnp.float64)))
+    _, state = layer(x, {**state, layer.stats: Statistics(*before)})
+    mean, var = state[layer.stats]
+    count = x.size // channels
+    added = (var - (1 - new) * before[1]) / (count - 1)
+    # Both average numbers of order one in float64: two products and a sum, and the moments' few.
+    close = {"rtol": 16 * 2.0**-52, "atol": 16 * 2.0**-52}
+    np.testing.assert_allclose(mean, theirs.named["running_mean"].numpy(), **close)
+    np.testing.assert_allclose(var + added, theirs.named["running_var"].numpy(), **close)
+
+
+def mistakes():
+    """Torch's samples of mistakes, of the operators that have some."""
+    return [
+        (name, mistake)
+        for name, info in INFORMATION.items()
+        if info.error_inputs_func is not None
+        for mistake in info.error_inputs("cpu")
+    ]
+
+
+def test_mistakes():
+    """What torch refuses, ours refuses and names, where it is a mistake with us as well."""
+    seen = set()
+    for operator, mistake in mistakes():
+        (kind,) = (
+            words for words in (*SAME_MISTAKE, *OTHER_MISTAKE) if words in mistake.error_regex
+        )
+        seen.add(kind)
+        if kind in SAME_MISTAKE:
+            sample = mistake.sample_input
+            named = Sample(operator, 0, (sample.input, *sample.args), sample.kwargs).named()
+            found = ours(operator, named, jnp.float32)
+            x, scale, bias = (array(named[name], jnp.float32) for name in ("x", *AFFINE))
+            with pytest.raises(ValueError, match=SAME_MISTAKE[kind]):
+                found.function(jnp.asarray(last(x)) if found.channels_last else x, scale, bias)
+    assert seen == {*SAME_MISTAKE, *OTHER_MISTAKE}
