@@ -270,6 +270,15 @@ def test_every_adapter_has_an_extra():
     assert {name.split("_")[0] for name in interop.ADAPTERS} <= set(EXTRAS)
 
 
+def test_the_folder_of_adapters_loads_at_its_first_use():
+    """`import inox` loads nothing of it; `inox.interop` is there all the same."""
+    program = (
+        "import sys, inox; assert 'inox.interop' not in sys.modules; print(inox.interop.__name__)"
+    )
+    done = run(sys.executable, "-c", program)
+    assert (done.stdout, done.stderr) == ("inox.interop\n", "")
+
+
 def test_adapters_load_at_their_first_use():
     """`import inox` is enough to say `inox.interop.torch`; and what is no adapter is told."""
     for name in set(interop.ADAPTERS) & set(MODULES):
