@@ -145,8 +145,7 @@ def fitting(name: str, key: str, value: Any, held: Any, layer: NormalizationLaye
             f"{key} must have the shape of the layer's {name}, {held.shape}; found {value.shape}. "
             + _cure(name, value.shape)
         )
-    dtype = jnp.promote_types(held.dtype, jnp.float32) if name in RUNNING else held.dtype
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    dtype = _wide(held.dtype) if name in RUNNING else jax.dtypes.canonicalize_dtype(held.dtype)
     if not _holds(dtype, value.dtype):
         after = " after jax.config.update('jax_enable_x64', True)"
         raise TypeError(
@@ -162,6 +161,12 @@ def fitting(name: str, key: str, value: Any, held: Any, layer: NormalizationLaye
         )
     # Widened by NumPy, where it is NumPy's: XLA may take the smallest numbers for 0.
     return _placed(jnp.asarray(value.astype(dtype)).reshape(held.shape), held)
+
+
+def _wide(dtype: Any) -> Any:
+    """The dtype in which a state moves on: float32 at least."""
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    return dtype if jnp.finfo(dtype).bits >= 32 else np.dtype(np.float32)
 
 
 def _holds(dtype: Any, found: Any) -> bool:
@@ -186,7 +191,7 @@ def _count(key: str, value: Any, held: Any) -> Any:
             f"{key} must be one number of batches, an integer of shape (); found {value.dtype} of "
             f"shape {value.shape}."
         )
-    dtype = jax.dtypes.canonicalize_dtype(jnp.promote_types(held.dtype, jnp.float32))
+    dtype = _wide(held.dtype)
     number = at_hand(value)
     if number is not None and not (number >= 0 and number == np.floor(number)):
         raise ValueError(f"{key} must be a number of batches, 0 or more; found {number}.")
