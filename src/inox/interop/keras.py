@@ -31,7 +31,7 @@ from ..nn.normalization.base import NormalizationLayer
 from . import weights_file
 from .checkpoint_keys import check_prefix, keys_of
 from .foreign_arrays import own_array
-from .keras_layers import arrays_in, check_layer, is_layer
+from .keras_layers import array_in, arrays_in, check_layer, is_layer
 from .layer_arrays import arrays_of, filled, fitting, numbers_of
 
 __all__ = ["dump", "load"]
@@ -172,6 +172,6 @@ def _opened(weights: Any, path: str) -> Generator[Mapping[str, Any]]:
             "layer itself, model.get_layer(name), or the file of the whole model."
         )
     if isinstance(weights, (list, tuple)):
-        yield {f"vars/{index}": array for index, array in enumerate(weights)}
+        yield {f"vars/{index}": array_in(value) for index, value in enumerate(weights)}
         return
     yield arrays_in(weights)

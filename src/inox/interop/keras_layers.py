@@ -77,7 +77,7 @@ def arrays_in(layer: Any) -> dict[str, Any]:
         layer: A Keras layer that is built.
 
     Returns:
-        NumPy arrays by name.
+        Arrays of Keras' backend by name.
 
     Raises:
         ValueError: If it is not built.
@@ -92,4 +92,21 @@ def arrays_in(layer: Any) -> dict[str, Any]:
             f"weights must be a layer that is built; found {type(layer).__name__} without arrays. "
             "Call it once, or its build(shape)."
         )
-    return {variable.name: variable.numpy() for variable in layer.weights}
+    return {variable.name: array_in(variable) for variable in layer.weights}
+
+
+def array_in(value: Any) -> Any:
+    """The array in a variable of Keras; other values as they are.
+
+    Args:
+        value: A variable, or an array.
+
+    Returns:
+        An array, of Keras' backend where it was a variable.
+
+    Example:
+        >>> array_in(3.0)
+        3.0
+    """
+    # By what it holds: NumPy, asked to make an array of a variable, warns of Keras' way to do it.
+    return value.value if hasattr(value, "assign") and hasattr(value, "value") else value
