@@ -12,7 +12,7 @@ from keras import layers
 
 from inox.interop.keras import dump, load
 from inox.nn import BatchNorm, LayerNorm, export_state
-from tests.interop.test_keras_layers import C, arrays, batch_norm, bound
+from tests.interop.keras_layers import C, arrays, batch_norm, bound
 
 # Keras makes NumPy arrays of its variables in a way that NumPy warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -8,28 +8,10 @@ from keras import layers
 
 from inox.interop.keras import dump, load
 from inox.nn import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, export_state
+from tests.interop.keras_layers import IMAGES, TOKENS, C, arrays, batch_norm, bound
 
 # Keras makes NumPy arrays of its variables in a way that NumPy warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-C = 6
-IMAGES, TOKENS = (5, 3, C), (5, C)
-
-
-def arrays(shape=C, *, scale=True, bias=True, dtype=jnp.float32):
-    """What a layer of ours starts with: its values are all to be replaced."""
-    found = {}
-    if scale:
-        found["scale"] = jnp.full(shape, 7, dtype)
-    if bias:
-        found["bias"] = jnp.full(shape, 7, dtype)
-    return found
-
-
-def batch_norm(**keywords):
-    """With Keras' defaults."""
-    return BatchNorm(C, epsilon=1e-3, momentum=0.99, **keywords)
-
 
 # The layer of Keras, the shape of one sample, the same layer of ours.
 CASES = {
@@ -112,16 +94,6 @@ def evaluated(layer, state, x):
     if isinstance(layer, BatchNorm):
         return np.asarray(layer(x, state, training=False)[0])
     return np.asarray(layer(x))
-
-
-def bound(theirs):
-    """6 units in the last place of the largest output.
-
-    Either side rounds the difference from the mean, the reciprocal deviation (three operations),
-    two products and a sum by half a unit each, of numbers that are about as large as the largest
-    output: 3.5 units on either side if all rounded the same way. Measured: at most 1.2.
-    """
-    return 6 * 2.0**-23 * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize(
@@ -261,5 +233,5 @@ def test_refused_lists():
         load(layer, state, layers.BatchNormalization())
     with pytest.raises(TypeError, match=r"weights must be the path .*found int"):
         load(layer, state, 3)
-    with pytest.raises(TypeError, match=r"prefix must be a string; found 3"):
+    with pytest.raises(TypeError, match=r"prefix must be a string; found int"):
         load(layer, state, [ones] * 4, 3)

@@ -136,6 +136,11 @@ LAYERS = {
         AFFINE | TRACKED,
         ["'running_mean'", "of a batch norm"],
     ),
+    "a count alone": (
+        lambda: (LayerNorm(scale=jnp.ones(C)), {}),
+        {"weight": ONES, "num_batches_tracked": np.array(3)},
+        ["'num_batches_tracked'", "of a batch norm"],
+    ),
     "channels first": (
         lambda: (LayerNorm((-3, -2, -1), scale=jnp.ones((4, 5, 3))), {}),
         {"weight": np.ones((3, 4, 5), np.float32)},
@@ -209,9 +214,9 @@ def test_other_arguments():
     for other in (Model(), [layer], 3):
         with pytest.raises(TypeError, match=r"layer must be a .*found .* one by one"):
             load(other, {}, {"weight": weight})
-    with pytest.raises(TypeError, match="prefix must be a string; found 3"):
+    with pytest.raises(TypeError, match="prefix must be a string; found int"):
         load(layer, {}, {"weight": weight}, 3)
-    with pytest.raises(TypeError, match="prefix must be a string; found None"):
+    with pytest.raises(TypeError, match="prefix must be a string; found NoneType"):
         dump(layer, {}, None)
     with pytest.raises(TypeError, match="channel_axis must be an integer; found 'C'"):
         load(layer, {}, {"weight": weight}, channel_axis="C")

@@ -25,7 +25,7 @@ def check_prefix(prefix: Any, example: str) -> str:
     """
     if not isinstance(prefix, str):
         raise TypeError(
-            f"prefix must be a string; found {prefix!r}. It is what stands in front of the layer's "
+            f"prefix must be a string; found {type(prefix).__name__}. It is what stands in front of the layer's "
             f"keys, such as {example!r}, and '' where nothing does."
         )
     return prefix

@@ -41,7 +41,7 @@ def own_array(value: Any, key: str) -> Any:
     if array.dtype.kind in "OSUmMV" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"{key} must be an array of numbers; found {type(value).__name__} of dtype "
-            f"{array.dtype}. Give the arrays of one layer, by the names that torch has for them."
+            f"{array.dtype}. Give a flat mapping from keys to arrays."
         )
     return array
 
