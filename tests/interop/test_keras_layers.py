@@ -213,6 +213,17 @@ def test_other_settings_are_refused(case):
     assert [word for word in words if word not in str(raised.value)] == []
 
 
+def test_an_offset_of_the_scale_is_refused():
+    """Keras' RMS norm multiplies by the scale itself, where a layer may add a number to it."""
+    other = layers.RMSNormalization()
+    other.build((None, *TOKENS))
+    layer = RMSNorm(**arrays(bias=False))
+    load(layer, {}, other)
+    layer.scale_offset = 1.0
+    with pytest.raises(ValueError, match=r"scale_offset of the layer must be 0.* found 1"):
+        load(layer, {}, other)
+
+
 def test_refused_lists():
     """A list that is too short, too long or of other shapes; a layer that is not built."""
     layer, state = export_state(batch_norm(**arrays()))

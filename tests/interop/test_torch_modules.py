@@ -63,6 +63,16 @@ def test_other_settings_are_refused(peer, case):
     assert [word for word in words if word not in str(raised.value)] == []
 
 
+def test_an_offset_of_the_scale_is_refused(peer):
+    """Torch's RMS norm multiplies by the weight itself, where a layer may add a number to it."""
+    module = peer("torch").nn.RMSNorm(C, eps=1e-6)
+    layer = RMSNorm(**arrays(C, bias=False))
+    load(layer, {}, module)
+    layer.scale_offset = 1.0
+    with pytest.raises(ValueError, match=r"scale_offset of the layer must be 0.* found 1"):
+        load(layer, {}, module)
+
+
 # The layer of torch, a layer of ours that takes the same arrays and computes something else.
 OTHERS = {
     "layer norm": (

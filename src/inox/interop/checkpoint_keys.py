@@ -25,8 +25,8 @@ def check_prefix(prefix: Any, example: str) -> str:
     """
     if not isinstance(prefix, str):
         raise TypeError(
-            f"prefix must be a string; found {type(prefix).__name__}. It is what stands in front of the layer's "
-            f"keys, such as {example!r}, and '' where nothing does."
+            f"prefix must be a string; found {type(prefix).__name__}. It is what stands in front "
+            f"of the layer's keys, such as {example!r}, and '' where nothing does."
         )
     return prefix
 

@@ -60,6 +60,8 @@ def check_layer(layer: NormalizationLayer, other: Any) -> None:
         theirs["momentum"] = other.momentum
     if isinstance(layer, GroupNorm) and hasattr(other, "groups"):
         theirs["groups"] = other.groups
+    if type(other).__name__ == "RMSNormalization" and hasattr(layer, "scale_offset"):
+        theirs["scale_offset"] = 0.0
     check_settings(layer, f"{type(other).__name__} of Keras", theirs)
     held = layer.scale if layer.scale is not None else layer.bias
     if isinstance(layer, InstanceNorm) and held is not None and other.groups != held.value.size:

@@ -77,6 +77,8 @@ def check_module(layer: NormalizationLayer, model: Any, prefix: str) -> None:
         theirs["momentum"] = 1.0 if module.momentum is None else 1 - module.momentum
     if kind_of(layer) is GroupNorm and hasattr(module, "num_groups"):
         theirs["groups"] = module.num_groups
+    if "RMSNorm" in names and hasattr(layer, "scale_offset"):
+        theirs["scale_offset"] = 0.0
     check_settings(layer, owner, theirs)
     axes = len(getattr(module, "normalized_shape", ()))
     if axes and axes != np.size(getattr(layer, "axis", -1)):
