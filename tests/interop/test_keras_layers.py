@@ -224,6 +224,16 @@ def test_an_offset_of_the_scale_is_refused():
         load(layer, {}, other)
 
 
+def test_models_are_refused():
+    """A model has arrays of one name in several layers, and may hide the settings of one."""
+    layer, state = export_state(batch_norm(**arrays()))
+    for count in (1, 2):
+        norms = [layers.BatchNormalization() for _ in range(count)]
+        model = keras.Sequential([keras.Input(IMAGES), *norms])
+        with pytest.raises(ValueError, match=r"weights must be one layer; found Sequential"):
+            load(layer, state, model)
+
+
 def test_refused_lists():
     """A list that is too short, too long or of other shapes; a layer that is not built."""
     layer, state = export_state(batch_norm(**arrays()))

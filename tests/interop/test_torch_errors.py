@@ -115,6 +115,11 @@ def test_refused_sources(case):
 
 # A layer and its state, what is loaded into it, words of the message.
 LAYERS = {
+    "names of TensorFlow": (
+        lambda: (LayerNorm(**arrays(C)), {}),
+        {"gamma": ONES, "beta": ONES},
+        ["'weight', 'bias'", "'gamma', 'beta'", "rename these keys"],
+    ),
     "no scale": (
         lambda: export_state(BatchNorm(C)),
         AFFINE | TRACKED,

@@ -199,6 +199,31 @@ def test_double_precision(peer, name, x64):
     np.testing.assert_allclose(found, theirs, rtol=0, atol=bound(theirs, 2.0**-52))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["BatchNorm2d", "LayerNorm", "GroupNorm", "InstanceNorm1d"])
+def test_half_types(peer, name, dtype):
+    """Half layers on half input, to 2 units in the last place of the output's dtype.
+
+    Both compute in float32 and round once: two results on either side of a boundary are 1 unit
+    apart, and 2 where torch rounds scale and shift, or a mean, to the half type before it adds.
+    """
+    torch = peer("torch")
+    build, shape, ours = CASES[name]
+    kind = getattr(torch, dtype)
+    module = trained(torch, build(torch.nn), shape).to(kind)
+    layer, state = load(*export_state(ours()), module.state_dict())
+    x = inputs(torch, shape).to(kind)
+    with torch.no_grad():
+        theirs = module(x).float().numpy()
+    half = x.float().numpy().astype(jnp.dtype(dtype))
+    first = "LayerNorm" not in name
+    found = evaluated(layer, state, channels_last(half) if first else half)
+    assert found.dtype == jnp.dtype(dtype)
+    theirs = channels_last(theirs) if first else theirs
+    unit = float(jnp.finfo(dtype).eps) * np.abs(theirs).max()
+    np.testing.assert_allclose(found.astype(np.float32), theirs, rtol=0, atol=2 * unit)
+
+
 def test_layer_and_state_stay_as_they_are(peer):
     """Neither is changed in place; what is loaded is shared with no tensor."""
     torch = peer("torch")

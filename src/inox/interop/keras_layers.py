@@ -82,7 +82,7 @@ def arrays_in(layer: Any) -> dict[str, Any]:
         Arrays of Keras' backend by name.
 
     Raises:
-        ValueError: If it is not built.
+        ValueError: If it is not built, or is several layers in one.
 
     Example:
         >>> from types import SimpleNamespace
@@ -94,7 +94,13 @@ def arrays_in(layer: Any) -> dict[str, Any]:
             f"weights must be a layer that is built; found {type(layer).__name__} without arrays. "
             "Call it once, or its build(shape)."
         )
-    return {variable.name: array_in(variable) for variable in layer.weights}
+    found = {variable.name: array_in(variable) for variable in layer.weights}
+    if hasattr(layer, "layers") or len(found) != len(layer.weights):
+        raise ValueError(
+            f"weights must be one layer; found {type(layer).__name__}, which holds several. Give "
+            "one of them, model.get_layer(name)."
+        )
+    return found
 
 
 def array_in(value: Any) -> Any:

@@ -257,7 +257,12 @@ def _channels_last(value: Any, axis: int, called: str, shape: tuple[int, ...]) -
 
 
 def _advice(layer: NormalizationLayer, missing: list[str], extra: list[str]) -> str:
-    """What to do where running statistics are on one side alone."""
+    """What to do where names are old, or running statistics on one side alone."""
+    if extra and missing and {"gamma", "beta"}.issuperset(extra):
+        return (
+            "Checkpoints that were converted from TensorFlow call weight gamma, and bias beta: "
+            "rename these keys in a copy of state_dict."
+        )
     if missing == [NAMES["batches"]]:
         return (
             "The layer counts its batches, and checkpoints from before torch 0.4.1 don't: add that "
