@@ -62,12 +62,26 @@ class Constructions:
 
 
 def modules_of(package: str) -> list[ModuleType]:
-    """The modules of a package that are imported."""
-    return [
+    """The modules of a package that are imported, and those that they hold of its name.
+
+    Haiku's networks look its classes up in a module `hk` that each of them makes for itself.
+    """
+    imported = [
         module
         for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType) and (name == package or name.startswith(f"{package}."))
+        if isinstance(module, ModuleType) and _belongs(name, package)
     ]
+    held = [
+        value
+        for module in imported
+        for value in vars(module).values()
+        if isinstance(value, ModuleType) and _belongs(value.__name__, package)
+    ]
+    return list({id(module): module for module in [*imported, *held]}.values())
+
+
+def _belongs(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
 
 
 def put_in_place(own: type, ours: type, package: str) -> list[str]:

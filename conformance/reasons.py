@@ -68,7 +68,7 @@ REASONS: tuple[Reason, ...] = (
         "keras",
         "::LayerNormalizationTest::test_ln_basics",
         NOT_APPLICABLE,
-        "It asks for `rms_scaling=True` as well; without that case it passes.",
+        "It asks for `rms_scaling=True`, too, and ends there.",
     ),
     Reason(
         "keras",

@@ -122,6 +122,14 @@ def test_a_class_is_exchanged_wherever_the_package_holds_it(package):
     assert package["packaged"].Norm is Own
 
 
+def test_a_class_is_exchanged_in_modules_that_a_module_makes_for_itself(package):
+    """As Haiku's networks do: they are not among the imported ones."""
+    package["pack.inner"].own = ModuleType("pack")
+    package["pack.inner"].own.Norm = Own
+    assert "pack.Norm" in put_in_place(Own, Ours, "pack")
+    assert package["pack.inner"].own.Norm is Ours
+
+
 def test_constructions_are_counted_and_the_own_class_refused(monkeypatch):
     """Subclasses count; the refusal is no `Exception`, so no test takes it for one it expects."""
     for cls in (Own, Ours):
