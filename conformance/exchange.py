@@ -1,6 +1,6 @@
 """Our classes in the place of a framework's own, and the proof that they are what was built.
 
-A class is exchanged by identity wherever a module of the framework holds it: where users import it
+A class is exchanged by identity wherever the framework holds it: where users import it
 from, where it is defined, and where the framework's own composites look it up (attention with
 normalized queries, residual networks). Modules that are imported later find ours in those.
 """
@@ -61,23 +61,23 @@ class Constructions:
         setattr(cls, method, acting_first)
 
 
-def modules_of(package: str) -> list[ModuleType]:
-    """The modules of a package that are imported, and those that they hold of its name.
+def holders_in(package: str) -> list[ModuleType | type]:
+    """The modules of a package that are imported, and the classes that are defined in them.
 
-    Haiku's networks look its classes up in a module `hk` that each of them makes for itself.
+    Haiku's networks look other classes up in a class `hk` that each of their modules has.
     """
-    imported = [
+    modules = [
         module
         for name, module in list(sys.modules.items())
         if isinstance(module, ModuleType) and _belongs(name, package)
     ]
-    held = [
+    classes = [
         value
-        for module in imported
+        for module in modules
         for value in vars(module).values()
-        if isinstance(value, ModuleType) and _belongs(value.__name__, package)
+        if isinstance(value, type) and _belongs(value.__module__, package)
     ]
-    return list({id(module): module for module in [*imported, *held]}.values())
+    return list({id(holder): holder for holder in [*modules, *classes]}.values())
 
 
 def _belongs(name: str, package: str) -> bool:
@@ -85,13 +85,13 @@ def _belongs(name: str, package: str) -> bool:
 
 
 def put_in_place(own: type, ours: type, package: str) -> list[str]:
-    """Exchange a class wherever a module of a package holds it; tells where that was."""
+    """Exchange a class wherever a package holds it; tells where that was."""
     places = []
-    for module in modules_of(package):
-        for name, held in list(vars(module).items()):
+    for holder in holders_in(package):
+        for name, held in list(vars(holder).items()):
             if held is own:
-                setattr(module, name, ours)
-                places.append(f"{module.__name__}.{name}")
+                setattr(holder, name, ours)
+                places.append(f"{holder.__name__}.{name}")
     return places
 
 

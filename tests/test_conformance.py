@@ -122,12 +122,13 @@ def test_a_class_is_exchanged_wherever_the_package_holds_it(package):
     assert package["packaged"].Norm is Own
 
 
-def test_a_class_is_exchanged_in_modules_that_a_module_makes_for_itself(package):
-    """As Haiku's networks do: they are not among the imported ones."""
-    package["pack.inner"].own = ModuleType("pack")
-    package["pack.inner"].own.Norm = Own
-    assert "pack.Norm" in put_in_place(Own, Ours, "pack")
-    assert package["pack.inner"].own.Norm is Ours
+def test_a_class_is_exchanged_in_the_classes_of_the_package(package):
+    """Haiku's networks look others up in a class of theirs; a neighbour's class is left alone."""
+    package["pack"].hk = type("hk", (), {"__module__": "pack", "Norm": Own})
+    package["pack"].other = type("other", (), {"__module__": "packaged", "Norm": Own})
+    assert "hk.Norm" in put_in_place(Own, Ours, "pack")
+    assert package["pack"].hk.Norm is Ours
+    assert package["pack"].other.Norm is Own
 
 
 def test_constructions_are_counted_and_the_own_class_refused(monkeypatch):
