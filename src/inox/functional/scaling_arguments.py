@@ -66,9 +66,8 @@ def rounding_dtype(value: Any) -> np.dtype | None:
     if value is None:
         return None
     try:
-        # An array has a dtype, and is none.
-        if hasattr(value, "shape") and not isinstance(value, np.dtype):
-            raise TypeError
+        if isinstance(value, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)):
+            raise TypeError  # it has a dtype, and is none
         dtype = jnp.result_type(float) if value is float else jnp.dtype(value)
     except (TypeError, ValueError):
         dtype = None
