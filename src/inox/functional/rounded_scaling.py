@@ -36,16 +36,28 @@ Array = jax.Array
 Axes = tuple[int, ...]
 
 
-def _rounded(
+def _normalized(
     reduction: Reduction, dtype: np.dtype, x: Array, epsilon: Array, where: Array | None
 ) -> Array:
-    """The normalized `x`, in `dtype`."""
+    """The normalized `x`: in `dtype` where that is the dtype of `x`, else in the statistics'."""
     statistics = accumulator(x.dtype)
     # Rounded to no other type on the way.
     source = x if x.dtype in (dtype, statistics) else x.astype(statistics)
-    xhat = normalize(reduction, source, epsilon, None, None, where)
-    # XLA drops a pair of conversions to a half type and back, and the rounding with it.
-    return lax.optimization_barrier(xhat.astype(dtype))
+    return normalize(reduction, source, epsilon, None, None, where)
+
+
+def _rounded(xhat: Array, dtype: np.dtype) -> Array:
+    """Rounds to `dtype`, in the dtype of the statistics.
+
+    XLA may drop a pair of conversions to a half type and back, and the rounding with it, but not
+    this. It would make 0 of the subnormal numbers of a type with a smaller range (float16): there
+    the conversions are kept apart, at the price of an array in between.
+    """
+    statistics = accumulator(xhat.dtype)
+    to, of = jnp.finfo(dtype), jnp.finfo(statistics)
+    if to.nexp == of.nexp:
+        return lax.reduce_precision(xhat.astype(statistics), int(to.nexp), int(to.nmant))
+    return lax.optimization_barrier(xhat.astype(dtype)).astype(statistics)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -58,9 +70,9 @@ def normalize_rounded(
     where: Array | None,
 ) -> Array:
     """Standardizes over axes, rounds to `dtype` and scales; all operands have the rank of `x`."""
-    y = _rounded(reduction, dtype, x, epsilon, where)
+    y = _rounded(_normalized(reduction, dtype, x, epsilon, where), dtype)
     if scale is not None:
-        y = masked(y.astype(scale.dtype) * scale, where)
+        y = masked(y * scale, where)
     return y.astype(x.dtype)
 
 
@@ -90,8 +102,8 @@ def _tangent(
         where=where,
     )
     if scale_tangent is not None:
-        xhat = _rounded(reduction, dtype, x, epsilon, where)
-        y_tangent = y_tangent + masked(xhat.astype(y_tangent.dtype) * scale_tangent, where)
+        xhat = _rounded(_normalized(reduction, dtype, x, epsilon, where), dtype)
+        y_tangent = y_tangent + masked(xhat * scale_tangent, where)
     return (y_tangent.astype(x.dtype),)
 
 
@@ -122,11 +134,15 @@ def _tangent_transpose(
         shape = wanted["scale_tangent"].shape
         shared = tuple(i - dy.ndim for i, n in enumerate(shape) if n == 1 != dy.shape[i])
         zeros = jnp.zeros_like(dy, accumulator(x.dtype), shape=shape)
+        xhat = _normalized(reduction, dtype, x, epsilon, where)
+        # Where that is rounded already it is left in the type of dy, which the kernel asks for.
+        rounded = xhat.dtype == dtype == dy.dtype
+        xhat = lax.optimization_barrier(xhat) if rounded else _rounded(xhat, dtype)
         _, results["scale_tangent"] = apply(
             CENTRED_SUMS,
             Reduction(shared, implementation=implementation)._asdict(),
             t=dy,
-            x=_rounded(reduction, dtype, x, epsilon, where),
+            x=xhat,
             mean=zeros,
             mean_low=zeros,
             where=where,
