@@ -292,6 +292,20 @@ def test_the_rounding_stands_alone_without_a_scale():
     assert y.dtype == np.float32
 
 
+@IMPLEMENTATIONS
+@EACH_DTYPE
+def test_subnormal_numbers_are_rounded_to(dtype, implementation):
+    """The small ones beside a large one, which float16 holds with fewer digits and not as 0."""
+    x = np.full((2, 4096), 3e-4).astype(dtype)
+    x[:, 0] = 900.0
+    weight = np.full(4096, 1000).astype(dtype)
+    hat = normalized(x).astype(np.float16)
+    assert 0 < hat[0, 1] < np.finfo(np.float16).tiny
+    norm = functools.partial(functional.rms_norm, normalized_dtype=np.float16)
+    y = jax.jit(functools.partial(norm, implementation=implementation))(x, weight)
+    np.testing.assert_array_equal(y, product(hat, weight, dtype))
+
+
 @pytest.mark.usefixtures("x64")
 def test_float64_is_rounded_to_float32():
     """Statistics, offset and product in float64; the normalized x alone in float32."""

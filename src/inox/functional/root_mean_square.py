@@ -62,7 +62,7 @@ def rms_norm(
         >>> print(rms_norm(jax.numpy.array([1.0, 7.0]), epsilon=0.0))
         [0.2 1.4]
         >>> print(rms_norm(jax.numpy.array([1.0, 7.0]), scale=0.5, scale_offset=1.0, epsilon=0.0))
-        [0.3      2.1000001]
+        [0.3 2.1]
 
     References:
         | Root Mean Square Layer Normalization (Zhang & Sennrich, 2019)
