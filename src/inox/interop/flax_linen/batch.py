@@ -19,7 +19,8 @@ class BatchNorm(NormalizationLayer):
 
     Arguments, parameters and the collection `batch_stats` are Flax' own, so checkpoints, filters
     and optimizer states of a model stay as they are. In training mode a batch moves the running
-    statistics, but for `init`; a channel of which it holds fewer than two elements leaves them.
+    statistics, but for `init`; one element of a channel has no variance, and leaves the running
+    one.
 
     Args:
         use_running_average: Whether the running statistics are used, and not the batch's; None

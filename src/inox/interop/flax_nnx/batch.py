@@ -21,7 +21,7 @@ class BatchNorm(NormalizationLayer):
 
     Arguments, attributes, parameters and running statistics are Flax' own, so checkpoints,
     filters and optimizer states of a model stay as they are. In training mode a batch moves the
-    running statistics; a channel of which it holds fewer than two elements leaves them.
+    running statistics; one element of a channel has no variance, and leaves the running one.
 
     Args:
         num_features: The number of features.
