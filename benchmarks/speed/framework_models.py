@@ -66,8 +66,8 @@ MODELS = {
 def images() -> tuple[np.ndarray, np.ndarray]:
     """Noise with random labels."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(64, 32, 32, 3)).astype(np.float32)
-    return x, rng.integers(0, CLASSES, 64).astype(np.int32)
+    x = rng.normal(size=(32, 32, 32, 3)).astype(np.float32)
+    return x, rng.integers(0, CLASSES, 32).astype(np.int32)
 
 
 def tokens() -> tuple[np.ndarray, np.ndarray]:

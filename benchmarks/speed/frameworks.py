@@ -90,8 +90,8 @@ def _of_model(run: "Run", name: str, entry: Entry) -> list[Record]:
     for what in ("train", "evaluate"):
         found = {whose: Running(of, what == "train") for whose, of in steps.items()}
         _check(entry, {whose: np.asarray(running.step()) for whose, running in found.items()})
-        wall = rounded(round_robin(found, run.rounds(30 if what == "train" else 40)))
-        counted = {whose: running.cpu_seconds[1::2] for whose, running in found.items()}
+        wall = rounded(round_robin(found, run.rounds(20), warm=False))
+        counted = {whose: running.cpu_seconds for whose, running in found.items()}
         seconds = {"seconds": wall, "cpu_seconds": rounded(counted)}
         records.append({**told, "what": what, **seconds})
     calls = {
@@ -101,7 +101,7 @@ def _of_model(run: "Run", name: str, entry: Entry) -> list[Record]:
     seconds = rounded(round_robin(calls, run.rounds(40), calls=10))
     records.append({**told, "what": "call", "called": steps["ours"].called, "seconds": seconds})
     making = {whose: Making(of) for whose, of in steps.items()}
-    seconds = rounded(round_robin(making, run.rounds(5), warm=False))
+    seconds = rounded(round_robin(making, 1 if run.quick else 3, warm=False))
     records.append({**told, "what": "lower", "seconds": seconds})
     seconds = rounded({whose: made.compile_seconds for whose, made in making.items()})
     records.append({**told, "what": "compile", "seconds": seconds})
