@@ -55,7 +55,7 @@ def counting_steps(unit):
 
 def test_training_carries_its_result_and_evaluation_none():
     """Step after step; and both clocks have a figure for each round."""
-    training = frameworks.Running(jax.tree.map(np.asarray, counting_steps(2)), trains=True)
+    training = frameworks.Running(counting_steps(2), trains=True)
     assert [float(training.step()) for _ in range(3)] == [0.0, 2.0, 4.0]
     evaluating = frameworks.Running(counting_steps(2), trains=False)
     for _ in range(2):
