@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from ..core import Over, moved, normalize_batch, normalize_by
 from ..flax_conventions import Axes, computed_in, front_axes, mask_of, other_axes
-from .base import Initializer, NormalizationLayer, nn, ones, zeros
+from .base import (
+    Initializer,
+    NormalizationLayer,
+    mapped_axes,
+    nn,
+    ones,
+    parameters_of,
+    result_of,
+    zeros,
+)
 
 Array = jax.Array
 
@@ -95,18 +104,18 @@ class BatchNorm(NormalizationLayer):
         )
         x = computed_in(x, self.dtype)
         features = front_axes(self.axis, x.ndim)
-        over = Over(other_axes(features, x.ndim), self.epsilon, **self._mapped)
+        over = Over(other_axes(features, x.ndim), self.epsilon, **mapped_axes(self))
         shape = tuple(x.shape[axis] for axis in features)
         kept_in = jnp.float32 if self.force_float32_reductions else self.param_dtype
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, kept_in)
         var = self.variable("batch_stats", "var", jnp.ones, shape, kept_in)
-        scale, bias = self._parameters(x, features)
+        scale, bias = parameters_of(self, x, features)
         mask = mask_of(mask, x)
         if evaluates:
-            return self._result(normalize_by(over, x, mean.value, var.value, scale, bias, mask))
+            return result_of(self, normalize_by(over, x, mean.value, var.value, scale, bias, mask))
         if self.is_initializing():  # the mapped axis need not be there yet
             over = over._replace(axis_name=None, index_groups=None)
         y, moments = normalize_batch(over, x, scale, bias, mask)
         if not self.is_initializing():
             mean.value, var.value = moved(mean.value, var.value, moments, self.momentum)
-        return self._result(y)
+        return result_of(self, y)

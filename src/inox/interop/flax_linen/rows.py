@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from ..core import Over, normalize
 from ..flax_conventions import Axes, computed_in, front_axes, mask_of
-from .base import Initializer, NormalizationLayer, nn, ones, zeros
+from .base import (
+    Initializer,
+    NormalizationLayer,
+    mapped_axes,
+    nn,
+    ones,
+    parameters_of,
+    result_of,
+    zeros,
+)
 
 Array = jax.Array
 
@@ -79,9 +88,9 @@ class LayerNorm(NormalizationLayer):
             ValueError: If a shape does not fit.
         """
         x = computed_in(x, self.dtype)
-        over = Over(front_axes(self.reduction_axes, x.ndim), self.epsilon, **self._mapped)
-        scale, bias = self._parameters(x, self.feature_axes)
-        return self._result(normalize(over, x, scale, bias, mask_of(mask, x)))
+        over = Over(front_axes(self.reduction_axes, x.ndim), self.epsilon, **mapped_axes(self))
+        scale, bias = parameters_of(self, x, self.feature_axes)
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
 
 
 class RMSNorm(NormalizationLayer):
@@ -147,7 +156,10 @@ class RMSNorm(NormalizationLayer):
         """
         x = computed_in(x, self.dtype)
         over = Over(
-            front_axes(self.reduction_axes, x.ndim), self.epsilon, centred=False, **self._mapped
+            front_axes(self.reduction_axes, x.ndim),
+            self.epsilon,
+            centred=False,
+            **mapped_axes(self),
         )
-        scale, bias = self._parameters(x, self.feature_axes)
-        return self._result(normalize(over, x, scale, bias, mask_of(mask, x)))
+        scale, bias = parameters_of(self, x, self.feature_axes)
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
