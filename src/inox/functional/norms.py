@@ -1,4 +1,4 @@
-"""Layer, RMS and group norm and plain standardization: a choice of axes each."""
+"""Layer and group norm and plain standardization: a choice of axes each."""
 
 import functools
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from .normalize import normalize
 Array = jax.Array
 
 
-def _row_norm(
+def row_norm(
     x: ArrayLike,
     scale: ArrayLike | None,
     bias: ArrayLike | None,
@@ -34,6 +34,7 @@ def _row_norm(
     implementation: str | None,
     centred: bool = True,
 ) -> Array:
+    """What layer, RMS and plain standardization have in common: the checks, then one program."""
     check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
@@ -108,7 +109,7 @@ def standardize(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return _row_norm(x, None, None, axis, epsilon, where, implementation)
+    return row_norm(x, None, None, axis, epsilon, where, implementation)
 
 
 def layer_norm(
@@ -154,49 +155,7 @@ def layer_norm(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return _row_norm(x, scale, bias, axis, epsilon, where, implementation)
-
-
-def rms_norm(
-    x: ArrayLike,
-    scale: ArrayLike | None = None,
-    *,
-    axis: int | Sequence[int] = -1,
-    epsilon: float | Array = 1e-06,
-    where: ArrayLike | None = None,
-    implementation: str | None = None,
-) -> Array:
-    r"""Divides by the root of the mean square along axes, then scales.
-
-    .. math:: y = \frac{x}{\sqrt{\mathbb{E}[x^2] + \epsilon}} \gamma
-
-    Args:
-        x: The input, with shape :math:`(*, C)`.
-        scale: The scale :math:`\gamma`, broadcast against `x` from the right. It is multiplied
-            before the result is rounded to the dtype of `x`.
-        axis: The axis or axes over which the mean square is calculated.
-        epsilon: A numerical stability term :math:`\epsilon`, in units of the mean square.
-        where: A boolean mask with the rank of `x`, of the elements that take part; the output
-            is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
-
-    Returns:
-        The output, with the shape and dtype of `x`.
-
-    Raises:
-        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
-        ValueError: If an axis is out of range or repeated, an operand does not broadcast to `x`,
-            epsilon is negative or not finite, or the implementation is not there.
-
-    Example:
-        >>> print(rms_norm(jax.numpy.array([1.0, 7.0]), epsilon=0.0))
-        [0.2 1.4]
-
-    References:
-        | Root Mean Square Layer Normalization (Zhang & Sennrich, 2019)
-        | https://arxiv.org/abs/1910.07467
-    """
-    return _row_norm(x, scale, None, axis, epsilon, where, implementation, centred=False)
+    return row_norm(x, scale, bias, axis, epsilon, where, implementation)
 
 
 def group_norm(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from ...functional.arguments import ArrayLike
-from ...functional.norms import rms_norm
+from ...functional.root_mean_square import rms_norm
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis
 
