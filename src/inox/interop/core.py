@@ -25,7 +25,7 @@ from ..functional.batch import batch_moments, given_moments, normalized, public_
 from ..functional.batch_arguments import Batch, IndexGroups, checked_batch
 from ..functional.complex_numbers import normalize_complex
 from ..functional.moments import Moments
-from ..functional.norms import group_norm, layer_norm, rms_norm
+from ..functional.norms import group_norm, row_norm
 from ..functional.scalars import group_count
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from ..nn.normalization.running import Statistics, updated
@@ -110,11 +110,8 @@ def normalize(
     settings: dict[str, Any] = {"axis": over.axes, "epsilon": over.epsilon}
     if over.groups is not None:
         return group_norm(x, over.groups, scale, bias, **settings)
-    if over.centred:
-        return layer_norm(x, scale, bias, **settings)
-    if bias is None:
-        return rms_norm(x, scale, **settings)
-    return normalize_batch(over, x, scale, bias)[0]
+    plain: dict[str, Any] = {"where": None, "implementation": None}
+    return row_norm(x, scale, bias, **settings, **plain, centred=over.centred)
 
 
 def normalize_batch(
