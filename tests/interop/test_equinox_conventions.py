@@ -48,11 +48,7 @@ def described_leaves(tree):
         (
             jax.tree_util.keystr(path),
             type(leaf),
-            *(
-                (leaf.shape, leaf.dtype, leaf.weak_type)
-                if isinstance(leaf, jax.Array)
-                else (leaf,)
-            ),
+            *((leaf.shape, leaf.dtype, leaf.weak_type) if isinstance(leaf, jax.Array) else (leaf,)),
         )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
