@@ -101,9 +101,8 @@ def without_start(mean: Array, var: Array, momentum: float, count: Array) -> tup
         >>> print(mean.round(4), var.round(4))
         [5.] [2.]
     """
-    wide = jnp.float64 if mean.dtype in (jnp.float64, jnp.complex128) else jnp.float32
-    mean = mean.astype(jnp.result_type(mean.dtype, wide))
-    var = var.astype(wide)
+    wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
+    mean, var = mean if jnp.iscomplexobj(mean) else mean.astype(wide), var.astype(wide)
     if momentum == 1:  # they never move
         return mean, var
     steps = jnp.maximum(count, jnp.ones_like(count)).astype(wide)
@@ -112,7 +111,8 @@ def without_start(mean: Array, var: Array, momentum: float, count: Array) -> tup
     left, rest = jnp.exp(power), -jnp.expm1(power)
     there = count > jnp.zeros_like(count)
     own_var = jnp.maximum((var - left) / rest, jnp.zeros_like(var))
-    return jnp.where(there, mean / rest, mean), jnp.where(there, own_var, var)
+    own_mean = mean / rest.astype(mean.dtype)
+    return jnp.where(there, own_mean, mean), jnp.where(there, own_var, var)
 
 
 def _weight_of_old(count: Array, momentum: float, first: Array) -> Array:
@@ -124,4 +124,5 @@ def _weight_of_old(count: Array, momentum: float, first: Array) -> Array:
 def _between(new: Array, old: Array, weight: Array) -> Array:
     """`new` moved towards `old`; no NaN of an old value that has no weight."""
     old = old.astype(new.dtype)
-    return new + weight * jnp.where(weight > jnp.zeros_like(weight), old - new, jnp.zeros_like(new))
+    offset = jnp.where(weight > jnp.zeros_like(weight), old - new, jnp.zeros_like(new))
+    return new + weight.astype(new.dtype) * offset

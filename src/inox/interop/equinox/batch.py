@@ -1,7 +1,7 @@
 """Batch norm with Equinox's state."""
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -183,14 +183,17 @@ class BatchNorm(eqx.nn.StatefulLayer):
     ) -> tuple[Array, Any]:
         first = _entry(state, self.ema_first_time_index)
         stored = _entry(state, self.ema_state_index)
-        mean, var = _statistics(stored)
+        mean, var = _statistics(stored, x)
         if inference:
             mean = jnp.where(first, jnp.zeros_like(mean), mean)
             var = jnp.where(first, jnp.ones_like(var), var)
             return normalize_by(over, x, mean, var, scale, bias), state
         y, moments = normalize_moving(over, x, mean, var, self.momentum, first, scale, bias)
         seen = moments.count > jnp.ones_like(moments.count)
-        new = jnp.where(seen, moments.mean, mean), jnp.where(seen, moments.var, var)
+        new = (
+            jnp.where(seen, value, old.astype(value.dtype))
+            for value, old in ((moments.mean, mean), (moments.var, var))
+        )
         state = state.set(self.ema_first_time_index, first & ~jnp.all(seen))
         return y, state.set(self.ema_state_index, _stored(new, stored))
 
@@ -199,7 +202,7 @@ class BatchNorm(eqx.nn.StatefulLayer):
     ) -> tuple[Array, Any]:
         count = _entry(state, self.batch_counter)
         stored = _entry(state, self.batch_state_index)
-        mean, var = _statistics(stored)
+        mean, var = _statistics(stored, x)
         if inference:
             mean, var = without_start(mean, var, self.momentum, count)
             return normalize_by(over, x, mean, var, scale, bias), state
@@ -235,15 +238,12 @@ def _entry(state: Any, index: Any) -> Any:
         ) from None
 
 
-def _statistics(stored: tuple[Array, Array]) -> tuple[Array, Array]:
+def _statistics(stored: tuple[Array, Array], x: Array) -> tuple[Array, Array]:
     """Mean and variance; a complex layer stores the variance as a complex number, too."""
     mean, var = stored
-    return mean, jnp.real(var)
+    return mean if jnp.iscomplexobj(x) else jnp.real(mean), jnp.real(var)
 
 
-def _stored(new: tuple[Array, Array], old: tuple[Array, Array]) -> tuple[Array, Array]:
-    mean, var = (
-        (jnp.real(value) if not jnp.iscomplexobj(like) else value).astype(like.dtype)
-        for value, like in zip(new, old, strict=True)
-    )
-    return mean, var
+def _stored(new: Iterable[Array], old: tuple[Array, Array]) -> tuple[Array, ...]:
+    """In the dtypes of the old."""
+    return tuple(value.astype(like.dtype) for value, like in zip(new, old, strict=True))
