@@ -29,7 +29,7 @@ def test_inference_is_a_flag_and_a_keyword(mode, rng):
     def run(layer, inference):
         leaves, structure = jax.tree.flatten(seen)
         call = jax.vmap(lambda x, state: layer(x, state, inference=inference), **AXES)
-        return call(x, jax.tree.unflatten(structure, leaves))
+        return call(2 * x, jax.tree.unflatten(structure, leaves))
 
     evaluating = eqx.nn.inference_mode(layer)
     by_flag, kept = run(evaluating, None)
@@ -123,12 +123,9 @@ def test_kernels_run_under_vmap(mode, rng):
     assert len(re.findall(r"@inox_centred_sums\.v\d", text)) >= int(there)
 
 
-def call(layer_and_state, x, state=None):
-    layer, made = layer_and_state
-    axes = AXES if state is None else {**AXES, "in_axes": 0, "out_axes": 0}
-    return jax.vmap(
-        lambda x, s: layer(x, s if state is None else state), **axes | {"in_axes": (0, None)}
-    )(x, made)
+def call(layer_and_state, x):
+    layer, state = layer_and_state
+    return jax.vmap(layer, **AXES)(x, state)
 
 
 WRONG = {

@@ -34,7 +34,7 @@ def replace(model: Any) -> Any:
     Example:
         >>> model = eqx.nn.Sequential([eqx.nn.Lambda(jax.nn.relu), eqx.nn.LayerNorm(4)])
         >>> model = replace(model)
-        .layers[1]: equinox LayerNorm, shape (4,), replaced
+        .layers[1]: equinox LayerNorm replaced (shape (4,))
         >>> type(model[1]).__module__
         'inox.interop.equinox.slices'
     """
@@ -50,11 +50,14 @@ def _replaced(node: Any, path: tuple[Any, ...], lines: list[str], done: dict[int
     if (name := _own_norm(node)) is not None:
         if id(node) not in done:  # with the layer itself, so that no other one gets its id
             done[id(node)] = (node, _counterpart(OURS[name], node, path))
-        lines.append(f"{_text(path)}: equinox {name}, {_described(node)}, replaced")
+        lines.append(f"{_text(path)}: equinox {name} replaced ({_described(node)})")
         return done[id(node)][1]
     if (reason := _reason_to_leave(node)) is not None:
         lines.append(f"{_text(path)}: {type(node).__name__} left, {reason}")
-    lines += [f"{_text(path)}.{name}: left, in a static field" for name in _static_norms(node)]
+    for name, kind in _static_norms(node):
+        lines.append(
+            f"{jax.tree_util.keystr(path)}.{name}: {kind} left, as it is in a static field"
+        )
     pairs, structure = jax.tree_util.tree_flatten_with_path(
         node, is_leaf=lambda inner: inner is not node and _is_looked_at(inner)
     )
@@ -78,18 +81,19 @@ def _own_norm(node: Any) -> str | None:
 def _reason_to_leave(node: Any) -> str | None:
     for name in OURS:
         if isinstance(node, getattr(eqx.nn, name)):
-            return f"a subclass of equinox {name}, which may compute something else"
+            return f"a subclass of equinox {name} that may compute something else"
     if isinstance(node, OF_WEIGHTS):
-        return "it normalizes a weight, not what passes through the model"
+        return "as it normalizes a weight, not what passes through the model"
     return None
 
 
-def _static_norms(node: Any) -> Iterator[str]:
+def _static_norms(node: Any) -> Iterator[tuple[str, str]]:
     """The static fields of a module that hold a norm, which is no part of the tree."""
     if isinstance(node, eqx.Module):
         for field in dataclasses.fields(node):
-            if field.metadata.get("static") and _own_norm(getattr(node, field.name, None)):
-                yield field.name
+            kind = _own_norm(getattr(node, field.name, None))
+            if kind is not None and field.metadata.get("static"):
+                yield field.name, kind
 
 
 def _counterpart(kind: type[Any], layer: Any, path: tuple[Any, ...]) -> Any:
@@ -98,7 +102,7 @@ def _counterpart(kind: type[Any], layer: Any, path: tuple[Any, ...]) -> Any:
     for field in dataclasses.fields(kind):
         if not hasattr(layer, field.name):
             raise TypeError(
-                f"model{_text(path)} is a {kind.__name__} of Equinox {eqx.__version__} without the "
+                f"{_text(path)} is a {kind.__name__} of Equinox {eqx.__version__} without the "
                 f"field {field.name!r}. Install equinox>=0.13, for which the classes here are."
             )
         object.__setattr__(new, field.name, getattr(layer, field.name))
