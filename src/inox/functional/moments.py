@@ -45,6 +45,11 @@ Array = jax.Array
 Axes = tuple[int, ...]
 
 
+# Up to how many elements a part under `vmap` is no faster by itself. Not without limit: a gradient
+# of each sample apart has room for what it owes to each part.
+SHORT = 64
+
+
 class Moments(NamedTuple):
     """How many elements, their mean and their (biased) variance: three arrays of one shape.
 
@@ -81,7 +86,7 @@ def pooled_moments(
     if index_groups is None:
         mapped = tuple(name for name in names if name not in manual_axis_names())
         length = size(upcast.x.shape, reduction.axes)
-        if mapped and is_number(length) and length <= len(SplitMoments._fields):
+        if mapped and is_number(length) and length <= SHORT:
             rest = tuple(name for name in names if name not in mapped)
             return _stacked_moments(upcast, where, epsilon, reduction, mapped, rest)
     moments = split_moments(upcast, where, epsilon, reduction)
@@ -103,9 +108,9 @@ def _stacked_moments(
     mapped: tuple[Hashable, ...],
     rest: tuple[Hashable, ...],
 ) -> SplitMoments:
-    """The same where a part is no larger than its moments: the parts are one array, not pooled.
+    """The same for short parts under `vmap`: they are one array, whose elements are all there.
 
-    Single vectors under `vmap`, for which it is 4 times faster. The elements are there already.
+    For vectors of 512 channels it is 4 times faster than pooling the moments of single numbers.
     """
     x, wide = (gather(array, mapped) for array in upcast)
     where = None if where is None else gather(jnp.broadcast_to(where, upcast.x.shape), mapped)
