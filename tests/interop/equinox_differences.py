@@ -57,10 +57,26 @@ def error_at_large_mean(source, name):
 def dtype_of_half(source):
     """The dtype of what BatchNorm makes of bfloat16, and how far the variance it stores is off."""
     x = jnp.asarray(5 + standard_normal(512, 1), jnp.bfloat16)
-    y, _, layer, state = batch_norm(source, x, mode="ema")
-    var = float(state.get(layer.ema_state_index)[1][0])
+    y, _, layer, state = batch_norm(source, x, mode="batch", momentum=0.0)
+    var = float(state.get(layer.batch_state_index)[1][0])
     truth = float(np.asarray(x, np.float64).var())
     return y.dtype.name, abs(var / truth - 1)
+
+
+def half_in_ema(source):
+    """Whether mode "ema" takes bfloat16, with its statistics in float32."""
+    try:
+        return batch_norm(source, jnp.ones((2, 1), jnp.bfloat16), mode="ema")[0].dtype.name
+    except TypeError as error:
+        return type(error).__name__
+
+
+def single_in_half_state(source):
+    """Whether statistics kept in bfloat16 take float32 samples."""
+    try:
+        return batch_norm(source, jnp.ones((2, 1)), mode="batch", dtype=jnp.bfloat16)[0].dtype.name
+    except ValueError as error:
+        return type(error).__name__
 
 
 def of_integers(source):
@@ -99,6 +115,8 @@ NUMBERS = {
     "large mean, GroupNorm": lambda source: error_at_large_mean(source, "GroupNorm"),
     "large mean, BatchNorm": lambda source: error_at_large_mean(source, "BatchNorm"),
     "half": dtype_of_half,
+    "half in ema": half_in_ema,
+    "float32 for a bfloat16 state": single_in_half_state,
     "integers": of_integers,
     "complex": square_of_complex,
     "single samples": variance_after_single_samples,

@@ -204,6 +204,23 @@ def test_the_start_leaves_no_trace(momentum, rng):
     np.testing.assert_allclose(y, normalized64(x, *moments), rtol=1e-5, atol=1e-5)
 
 
+def test_small_variances_are_found_beside_the_start():
+    """What the rounding of a stored number near 1 leaves of a variance of 1e-4: 3e-6, at most.
+
+    Half a unit of the last place a step, 2^-25, adds up to 2^-25 / (1 - 0.99) at any number of
+    steps; the weights of old and new, rounded to float32, add as much once.
+    """
+    layer, state = build(ours, "batch")
+    x = (0.01 * np.random.default_rng(0).standard_normal((64, 3))).astype(np.float32)
+    for step in range(300):
+        _, state = batched(layer, x, state)
+        if step in (0, 1, 3, 10, 30, 100, 299):
+            y, _ = batched(layer, x, copied(state), inference=True)
+            spread = np.asarray(y, np.float64).var(0)
+            var = moments64(x)[1] / spread - 1e-5
+            np.testing.assert_allclose(var, moments64(x)[1], rtol=1e-5, atol=6e-6)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_evaluation_before_training_is_the_identity(mode, rng, standard_promotion):
     """Nothing seen yet: mean 0, variance 1. The framework's own multiplies by 316 in mode "ema"."""

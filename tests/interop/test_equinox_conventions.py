@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from inox.interop import equinox as ours
+from tests.test_docstrings import missing_from, public_methods
 
 NORMS = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
 # Every argument at least once at a value that is no default.
@@ -196,6 +197,16 @@ def test_other_names_are_those_of_equinox():
     assert {name for name in dir(eqx.nn) if not name.startswith("_")} <= set(dir(ours))
     with pytest.raises(AttributeError, match="nor has equinox"):
         _ = ours.Nothing
+
+
+@pytest.mark.parametrize("name", ours.__all__)
+def test_public_names_are_documented(name):
+    """Arguments, result and an example that runs, as of every public name."""
+    value = getattr(ours, name)
+    assert missing_from(value, name, example=True) == []
+    if isinstance(value, type):
+        for method, member in public_methods(value):
+            assert missing_from(member, method, example=False) == []
 
 
 def test_every_norm_of_equinox_is_there():
