@@ -102,14 +102,14 @@ def perturbed(model):
 
 
 def distance(one, other):
-    """The largest difference between arrays of two trees, over the largest element of each."""
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    ratios = [
-        float(np.abs(np.asarray(a, np.float64) - b).max() / np.abs(a).max())
-        for a, b in pairs
-        if eqx.is_inexact_array(a)
-    ]
-    return max(ratios, default=0.0)
+    """The largest difference between arrays of two trees, over their largest element."""
+    ratios = [0.0]
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if eqx.is_inexact_array(a):
+            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+            largest = max(np.abs(a).max(), np.abs(b).max())
+            ratios.append(np.abs(a - b).max() / largest if largest else 0.0)
+    return max(ratios)
 
 
 def leaves_of(tree):
