@@ -8,7 +8,8 @@ and groups of their positions. An adapter translates its framework's arguments i
 - :func:`normalize`: each slice by its own statistics (layer, RMS, group and instance norm);
 - :func:`normalize_batch`: the same, with the statistics handed out (batch norm in training);
 - :func:`normalize_by`: by given statistics (batch norm in evaluation);
-- :func:`moved`: running statistics after a batch.
+- :func:`moved`: running statistics after a batch, or :func:`storable`: what of a batch goes into
+  running statistics that the framework moves itself.
 
 What stands outside of a mask reaches no statistic and no gradient of another position; a NaN or
 infinity there counts as 0.
@@ -97,7 +98,7 @@ def normalize(
 
     Args:
         over: Over what.
-        x: The input: real, or complex without groups.
+        x: The input, real or complex.
         scale: What it is multiplied by, broadcast from the right; None for 1.
         bias: What is added, broadcast from the right; None for 0.
         mask: Which elements take part in the statistics, with the rank of `x`.
@@ -128,7 +129,7 @@ def normalize_batch(
 
     Args:
         over: Over what.
-        x: The input: real, or complex without groups.
+        x: The input, real or complex.
         scale: What it is multiplied by, broadcast from the right; None for 1.
         bias: What is added, broadcast from the right; None for 0.
         mask: Which elements take part in the statistics, with the rank of `x`.
@@ -136,7 +137,7 @@ def normalize_batch(
     Returns:
         The output, with the shape and dtype of `x`, and its moments, with the axes that remain.
     """
-    if jnp.iscomplexobj(x):
+    if over.groups is None and jnp.iscomplexobj(x):
         return normalize_complex(
             x, scale, bias, axis=over.axes, where=mask_operand(mask, x), **_settings(over)
         )
@@ -212,6 +213,23 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     )
     (real, new_var), (imaginary, _) = parts
     return jax.lax.complex(real.astype(wide), imaginary.astype(wide)), new_var
+
+
+def storable(moments: Moments) -> tuple[Array, Array]:
+    """Mean and variance of a batch as running statistics keep them.
+
+    The variance of finite numbers from 1e19 on is no float32, and counts as the largest one, as
+    infinity would stay in an average for ever.
+
+    Args:
+        moments: The batch's moments.
+
+    Returns:
+        The mean and the variance.
+    """
+    largest = jnp.full_like(moments.var, jnp.finfo(moments.var.dtype).max)
+    finite = jnp.isfinite(moments.mean)
+    return moments.mean, jnp.where(finite, jnp.minimum(moments.var, largest), moments.var)
 
 
 def _batch(
