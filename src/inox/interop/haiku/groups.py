@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import described
+from ...functional.arguments import positive_integer
 from ..core import Over, normalize
 from .base import (
     Axis,
@@ -41,8 +41,9 @@ class GroupNorm(hk.Module):
         name: The name of the module.
 
     Raises:
-        ValueError: If `groups` is no integer above 0, an initializer is given for what is not
-            created, or `axis` names no axes.
+        TypeError: If `groups` is no integer.
+        ValueError: If `groups` is not above 0, an initializer is given for what is not created, or
+            `axis` names no axes.
 
     Example:
         >>> import haiku as hk
@@ -69,14 +70,9 @@ class GroupNorm(hk.Module):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
-            raise ValueError(
-                f"groups must be an integer above 0; found {described(groups)}. Choose a divisor "
-                "of the number of channels."
-            )
         check_initializers(scale=(create_scale, scale_init), offset=(create_offset, offset_init))
         self.axis = checked_axis(axis)
-        self.groups = groups
+        self.groups = positive_integer(groups, "groups")
         self.eps = eps
         self.data_format = data_format
         self.channel_index = hk.get_channel_index(data_format)

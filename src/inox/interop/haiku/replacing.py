@@ -1,7 +1,7 @@
 """Models that Haiku or a library builds, with our normalization in place of Haiku's."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from .base import hk
@@ -19,7 +19,7 @@ _CALLS: dict[type, Callable[..., Any]] = {
 
 
 @contextlib.contextmanager
-def replaced() -> Iterator[None]:
+def replaced() -> Generator[None]:
     """Inside of it Haiku's own normalization layers compute what ours do.
 
     For models whose code is not yours to change: `hk.nets.ResNet18` and others, or a library's.
