@@ -218,8 +218,8 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
 def storable(moments: Moments) -> tuple[Array, Array]:
     """Mean and variance of a batch as running statistics keep them.
 
-    The variance of finite numbers from 1e19 on is no float32, and counts as the largest one, as
-    infinity would stay in an average for ever.
+    The variance of finite numbers from 1e19 on is no float32, and infinity would stay in an
+    average for ever: it counts as half the largest number, which leaves an average room to round.
 
     Args:
         moments: The batch's moments.
@@ -227,9 +227,9 @@ def storable(moments: Moments) -> tuple[Array, Array]:
     Returns:
         The mean and the variance.
     """
-    largest = jnp.full_like(moments.var, jnp.finfo(moments.var.dtype).max)
+    most = jnp.full_like(moments.var, jnp.finfo(moments.var.dtype).max / 2)
     finite = jnp.isfinite(moments.mean)
-    return moments.mean, jnp.where(finite, jnp.minimum(moments.var, largest), moments.var)
+    return moments.mean, jnp.where(finite, jnp.minimum(moments.var, most), moments.var)
 
 
 def _batch(
