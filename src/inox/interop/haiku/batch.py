@@ -140,6 +140,7 @@ def apply_batch_norm(
     scale, offset = affine_arrays(layer, x, _shape(layer, x, axes), scale=scale, offset=offset)
     if not (is_training or test_local_stats):
         mean, var = (_running(average, x, axes) for average in (layer.mean_ema, layer.var_ema))
+        var = jnp.maximum(var, jnp.zeros_like(var))  # Haiku's one-pass variance may be below 0
         return normalize_by(Over(axes, layer.eps), x, mean, var, scale, offset)
     over = Over(axes, layer.eps, _names(layer), _index_groups(layer))
     y, moments = normalize_batch(over, x, scale, offset)
