@@ -11,7 +11,7 @@ import optax
 CLASSES = 10
 
 
-def images(seed: int, number: int = 8, size: int = 32) -> tuple[Any, Any]:
+def images(seed: int, number: int = 8, size: int = 16) -> tuple[Any, Any]:
     """Random images with labels that can be learned: what a few pixels are."""
     random = np.random.default_rng(seed)
     x = random.standard_normal((number, size, size, 3)).astype(np.float32)

@@ -1,10 +1,10 @@
 """Whole networks for Haiku: the same trees, outputs and training with our layers as with its own.
 
 Training is compared in double precision, because it amplifies rounding. Two runs of Haiku's own,
-whose parameters start one unit of the last place apart, are apart after 20 steps of AdamW by 3e-8
-in the outputs of the ResNet (of up to 50; in float32, where training diverges, by 45) and by 3e-11
-in those of the transformer. Ours were 1e-8 and 2e-11 apart from Haiku's; the bounds are more than
-ten times as much.
+whose parameters start one unit of the last place apart, are apart after 20 steps of AdamW by 8e-8
+in the outputs of the ResNet (of up to 70; in float32, where training diverges, by tens) and by
+3e-11 in those of the transformer. Ours were 1e-7 and 2e-11 apart from Haiku's; the bounds are some
+fifty times as much, as another processor rounds otherwise.
 """
 
 import haiku as hk
@@ -25,7 +25,7 @@ from tests.interop.haiku_models import (
 
 STEPS = 20
 NETWORKS = {
-    "resnet": (resnet, ours.replaced()(resnet), images, 1e-6),
+    "resnet": (resnet, ours.replaced()(resnet), images, 5e-6),
     "transformer": (transformer(hk), transformer(ours), tokens, 1e-9),
 }
 pytestmark = pytest.mark.usefixtures("standard_promotion")
