@@ -2,6 +2,7 @@
 
 import haiku as hk
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -198,3 +199,59 @@ def test_tabulated():
     )(X)
     assert "batch_norm (BatchNorm)" in table
     assert "8" in table
+
+
+def test_exported_for_any_batch():
+    """A training step is exported with a symbol for the size of the batch."""
+    network = hk.transform_with_state(lambda x: ours.BatchNorm(**PLAIN)(x, True))
+    _, state = network.init(None, X)
+    (size,) = jax.export.symbolic_shape("n")
+    x = jax.ShapeDtypeStruct((size, *X.shape[1:]), np.float32)
+    exported = jax.export.export(jax.jit(lambda s, x: network.apply({}, s, None, x)))(state, x)
+    y, after = exported.call(state, X)
+    np.testing.assert_allclose(y, normal(X, (0, 1, 2)), atol=1e-5)
+    assert after["batch_norm/~/mean_ema"]["counter"] == 1
+
+
+def test_a_state_that_was_kept_in_half():
+    """Haiku's bfloat16 state is taken in evaluation, and is float32 after a step of training."""
+    x = jnp.asarray(X, jnp.bfloat16)
+    theirs, mine = (
+        hk.transform_with_state(lambda x, t, m=module: m.BatchNorm(**PLAIN)(x, t))
+        for module in (hk, ours)
+    )
+    _, state = theirs.init(None, x, True)
+    _, state = theirs.apply({}, state, None, x, True)
+    y, _ = mine.apply({}, state, None, x, False)
+    assert y.dtype == jnp.bfloat16
+    # Haiku's statistics err by a unit of bfloat16 of sums of squares, here some hundredths.
+    np.testing.assert_allclose(np.asarray(y, np.float64), normal(x, (0, 1, 2)), atol=0.2)
+    _, state = mine.apply({}, state, None, x, True)
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(state)}
+    assert kinds == {"float32", "int32"}
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_arrays_over_devices(explicit):
+    """Batches that are split over devices have the statistics of the whole, in all layouts."""
+    kind = jax.sharding.AxisType.Explicit if explicit else jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((4,), ("devices",), axis_types=(kind,))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
+
+    def network(x):
+        return (
+            ours.BatchNorm(True, True, 0.9)(x, True),
+            ours.GroupNorm(2)(x),
+            ours.GroupNorm(5, data_format="NCHW")(x),
+            ours.LayerNorm(-1, True, True, param_axis=(1, 2))(x),
+        )
+
+    network = hk.transform_with_state(network)
+    parameters, state = network.init(None, X)
+    whole, _ = network.apply(parameters, state, None, X)
+    with jax.set_mesh(mesh):
+        split, _ = jax.jit(lambda x: network.apply(parameters, state, None, x))(
+            jax.device_put(X, spread)
+        )
+    for one, other in zip(split, whole, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

@@ -15,6 +15,7 @@ What stands outside of a mask reaches no statistic and no gradient of another po
 infinity there counts as 0.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, mask_operand
 from ..functional.batch import batch_moments, given_moments, normalized, public_moments
-from ..functional.batch_arguments import Batch, IndexGroups, checked_batch
+from ..functional.batch_arguments import Batch, IndexGroups, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
 from ..functional.moments import Moments
 from ..functional.norms import group_norm, layer_norm, rms_norm
@@ -215,7 +216,8 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     return jax.lax.complex(real.astype(wide), imaginary.astype(wide)), new_var
 
 
-def storable(moments: Moments) -> tuple[Array, Array]:
+@functools.partial(compiled, static_argnames="axes")
+def storable(moments: Moments, axes: tuple[int, ...] = ()) -> tuple[Array, Array]:
     """Mean and variance of a batch as running statistics keep them.
 
     The variance of finite numbers from 1e19 on is no float32, and infinity would stay in an
@@ -223,13 +225,15 @@ def storable(moments: Moments) -> tuple[Array, Array]:
 
     Args:
         moments: The batch's moments.
+        axes: Where axes of size 1 are put, for frameworks that keep those that are reduced.
 
     Returns:
         The mean and the variance.
     """
     most = jnp.full_like(moments.var, jnp.finfo(moments.var.dtype).max / 2)
     finite = jnp.isfinite(moments.mean)
-    return moments.mean, jnp.where(finite, jnp.minimum(moments.var, most), moments.var)
+    var = jnp.where(finite, jnp.minimum(moments.var, most), moments.var)
+    return jnp.expand_dims(moments.mean, axes), jnp.expand_dims(var, axes)
 
 
 def _batch(

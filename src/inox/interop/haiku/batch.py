@@ -216,7 +216,7 @@ def _remember(layer: Any, over: Over, x: Array, moments: Moments) -> None:
         names = (over.axis_name,) if isinstance(over.axis_name, str) else over.axis_name
         count *= math.prod(lax.axis_size(name) for name in names)  # type: ignore[union-attr]
     one_at_most = isinstance(count, int) and count < 2  # the sizes of an export may be symbols
-    mean, var = (jnp.expand_dims(value, over.axes) for value in storable(moments))
+    mean, var = storable(moments, over.axes)
     if one_at_most and hk.running_init():
         mean, var = jnp.zeros_like(mean), jnp.ones_like(var)
     elif one_at_most:
