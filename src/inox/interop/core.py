@@ -27,7 +27,7 @@ from ..functional.batch import batch_moments, given_moments, normalized, public_
 from ..functional.batch_arguments import Batch, IndexGroups, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
 from ..functional.moments import Moments
-from ..functional.norms import group_norm, layer_norm, rms_norm
+from ..functional.norms import group_norm, row_norm
 from ..functional.scalars import group_count
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from ..nn.normalization.running import Statistics, updated
@@ -112,11 +112,9 @@ def normalize(
     settings: dict[str, Any] = {"axis": over.axes, "epsilon": over.epsilon}
     if over.groups is not None:
         return group_norm(x, over.groups, scale, bias, **settings)
-    if over.centred:
-        return layer_norm(x, scale, bias, **settings)
-    if bias is None:
-        return rms_norm(x, scale, **settings)
-    return normalize_batch(over, x, scale, bias)[0]
+    return row_norm(
+        x, scale, bias, where=None, implementation=None, centred=over.centred, **settings
+    )
 
 
 def normalize_batch(
@@ -192,7 +190,8 @@ def normalize_by(
 def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[Array, Array]:
     """Running statistics after a batch: momentum times the old plus the rest of the new.
 
-    A channel of which the batch has fewer than two elements stays as it was.
+    Of a channel of which the batch has one element the mean moves and the variance stays, as one
+    element has none; where nothing takes part both stay.
 
     Args:
         mean: The running mean; it becomes complex if the batch's is.
@@ -206,8 +205,10 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
     if not jnp.iscomplexobj(moments.mean):
         running = Statistics(mean.astype(wide), var.astype(wide))
-        new, _ = updated(running, moments, momentum, False)
-        return new.mean.astype(mean.dtype), new.var.astype(var.dtype)
+        one_more = moments._replace(count=moments.count + jnp.ones_like(moments.count))
+        new_mean = updated(running, one_more, momentum, False)[0].mean
+        new_var = updated(running, moments, momentum, False)[0].var
+        return new_mean.astype(mean.dtype), new_var.astype(var.dtype)
     parts = (
         moved(part(mean), var, moments._replace(mean=part(moments.mean)), momentum)
         for part in (jnp.real, jnp.imag)
