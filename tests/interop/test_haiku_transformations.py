@@ -144,18 +144,27 @@ def test_pooled_over_two_axes():
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 1, 1, 4), (0, 4)])
 def test_too_few_elements(shape):
-    """A batch without a variance leaves the running statistics, and starts them at 0 and 1."""
+    """One element has a mean and no variance, none has neither: what is not there moves nothing.
+
+    Before there is any, the running mean is 0 and the running variance 1.
+    """
     network = hk.transform_with_state(lambda x, training=True: ours.BatchNorm(**PLAIN)(x, training))
     few = jnp.full(shape, 7.0)
     _, fresh = network.init(None, few)
-    assert not fresh["batch_norm/~/mean_ema"]["average"].any()
+    first = fresh["batch_norm/~/mean_ema"]["average"]
+    np.testing.assert_allclose(first, np.full_like(first, 7 if few.size else 0), rtol=1e-6)
     assert (fresh["batch_norm/~/var_ema"]["average"] == 1).all()
     many = X.reshape(*(-1,) if len(shape) == 2 else (2, -1, 1), 4)
     _, state = network.apply({}, fresh, None, many)
-    assert state["batch_norm/~/mean_ema"]["counter"] == 1
-    y, unchanged = network.apply({}, state, None, few)
+    y, after = network.apply({}, state, None, few)
     assert not y.any()
-    assert all(map(np.array_equal, *map(jax.tree.leaves, (state, unchanged))))
+    mean, var = (
+        [tree[f"batch_norm/~/{name}_ema"] for tree in (state, after)] for name in ("mean", "var")
+    )
+    assert all(map(np.array_equal, var[0].values(), var[1].values()))
+    assert mean[1]["counter"] == 1 + few.shape[0]
+    moved = (0.9 * mean[0]["hidden"] + 0.7) if few.size else mean[0]["hidden"]
+    np.testing.assert_allclose(mean[1]["hidden"], moved, rtol=1e-6)
     # The first batch with a variance counts whole, whatever came before.
     z, _ = network.apply({}, state, None, many, False)
     np.testing.assert_allclose(z, normal(many, tuple(range(many.ndim - 1))), atol=1e-5)

@@ -31,8 +31,8 @@ class BatchNorm(hk.Module):
 
     Arguments, parameters and state are Haiku's own, by name, shape and dtype: the running
     statistics are two :class:`haiku.ExponentialMovingAverage`. For inputs of half precision they
-    are float32, where Haiku keeps them in half. A batch with fewer than two elements a channel has
-    no variance and leaves them as they are.
+    are float32, where Haiku keeps them in half. A batch of one element a channel has no variance,
+    and moves the running mean alone.
 
     Args:
         create_scale: Whether the layer has a scale.
@@ -205,9 +205,10 @@ def _running(average: Any, x: Array, axes: Sequence[int]) -> Array:
 
 
 def _remember(layer: Any, over: Over, x: Array, moments: Moments) -> None:
-    """Moves the running statistics, unless the batch has too few elements for a variance.
+    """Moves the running mean by a batch of one element or more, the variance by one of two.
 
-    The initial state holds the first batch, as Haiku's does; or mean 0 and variance 1.
+    The initial state holds the first such batch, as Haiku's does, and before it mean 0 and
+    variance 1.
     """
     count: Any = math.prod(x.shape[axis] for axis in over.axes)
     if over.index_groups is not None:
@@ -215,11 +216,13 @@ def _remember(layer: Any, over: Over, x: Array, moments: Moments) -> None:
     elif over.axis_name is not None:
         names = (over.axis_name,) if isinstance(over.axis_name, str) else over.axis_name
         count *= math.prod(lax.axis_size(name) for name in names)  # type: ignore[union-attr]
-    one_at_most = isinstance(count, int) and count < 2  # the sizes of an export may be symbols
+    known = count if isinstance(count, int) else 2  # the sizes of an export may be symbols
     mean, var = storable(moments, over.axes)
-    if one_at_most and hk.running_init():
-        mean, var = jnp.zeros_like(mean), jnp.ones_like(var)
-    elif one_at_most:
-        return
-    layer.mean_ema(mean)
-    layer.var_ema(var)
+    for average, value, start, needed in (
+        (layer.mean_ema, mean, jnp.zeros_like, 1),
+        (layer.var_ema, var, jnp.ones_like, 2),
+    ):
+        if known >= needed:
+            average(value)
+        elif hk.running_init():
+            average(start(value))
