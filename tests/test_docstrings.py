@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 import inox
+from tests.conftest import is_missing_peer
 
 PUBLIC_MODULES = [
     "inox.calibration",
     "inox.folding",
     "inox.functional",
+    "inox.interop.equinox",
+    "inox.interop.flax_linen",
+    "inox.interop.flax_nnx",
+    "inox.interop.haiku",
     "inox.interop.keras",
     "inox.interop.torch",
     "inox.nn",
@@ -28,7 +33,12 @@ def public_objects() -> list[Any]:
     """`module.name` of every class and function that the public modules export."""
     cases: dict[int, Any] = {}
     for module_name in PUBLIC_MODULES:
-        module = importlib.import_module(module_name)
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if is_missing_peer(error.name):
+                continue
+            raise
         for name in module.__all__:
             value = getattr(module, name)
             if not inspect.ismodule(value):
@@ -58,7 +68,7 @@ def sections_of(value: Any) -> dict[str, str]:
 
 def described_in(section: str) -> set[str]:
     """The names that an `Args:` section describes."""
-    lines = re.findall(r"^    ([*\w, ]+?)(?: \([^)]*\))?:", section, flags=re.MULTILINE)
+    lines = re.findall(r"^  (?:  )?([*\w, ]+?)(?: \([^)]*\))?:", section, flags=re.MULTILINE)
     return {name.strip(" *") for line in lines for name in line.split(",")}
 
 

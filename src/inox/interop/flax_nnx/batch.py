@@ -158,7 +158,8 @@ class BatchNorm(NormalizationLayer):
         """Sets the mode of a view, for `nnx.view`.
 
         Args:
-            use_running_average: Whether the running statistics are used; None leaves it.
+          use_running_average: Whether the running statistics are used; None leaves it.
         """
+        # `nnx.view_info` reads the lines above, and takes those indented by two for arguments.
         if use_running_average is not None:
             self.use_running_average = use_running_average
