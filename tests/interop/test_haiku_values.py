@@ -1,5 +1,6 @@
 """Haiku's layers against the formulas in float64 NumPy, in every dtype and layout."""
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -134,7 +135,7 @@ def test_scale_and_offset_at_the_call(first):
         )
 
     for given in (scale, per_sample):
-        f = ours.transform_with_state(network)
+        f = hk.transform_with_state(network)
         parameters, state = f.init(None, given, offset, x)
         assert not parameters
         found, _ = f.apply(parameters, state, None, given, offset, x)
@@ -145,7 +146,7 @@ def test_scale_and_offset_at_the_call(first):
 def test_integers():
     """Integers are normalized as floating-point numbers, in evaluation, too."""
     x = np.random.default_rng(0).integers(0, 9, (32, 4))
-    network = ours.transform_with_state(
+    network = hk.transform_with_state(
         lambda x, training: ours.BatchNorm(True, True, 0.9)(x, training)
     )
     parameters, state = network.init(None, x, True)
@@ -171,7 +172,7 @@ def test_complex_numbers(cls):
         "RMSNorm": lambda x: ours.RMSNorm(0, create_scale=False)(x),
         "GroupNorm": lambda x: ours.GroupNorm(2, slice(0, None), **none)(x),
     }
-    network = ours.transform_with_state(layers[cls])
+    network = hk.transform_with_state(layers[cls])
     y, _ = network.apply(*network.init(None, x), None, x)
     array = x.reshape(16, 2, 2) if cls == "GroupNorm" else x
     axes = (0, 2) if cls == "GroupNorm" else (0,)
@@ -183,7 +184,7 @@ def test_complex_numbers(cls):
 def test_axes_that_are_empty():
     """With nothing to reduce, an element is its own mean; Haiku's answers are the same."""
     x = example("empty")[0, 0]
-    network = ours.transform(
+    network = hk.transform(
         lambda x: (ours.InstanceNorm(True, True)(x), ours.RMSNorm(slice(1, -1))(x))
     )
     zero, one = network.apply(network.init(None, x), None, x)
