@@ -76,6 +76,8 @@ def parameters_of(value: Any) -> set[str]:
     if isinstance(value, type) and issubclass(value, str):
         return set()  # built in C, without a signature
     names = inspect.signature(value).parameters
+    if isinstance(value, type) and [*names] == ["args", "kwargs"]:  # a metaclass stands before it
+        names = inspect.signature(value.__init__).parameters
     return {name for name in names if name != "self" and not name.startswith("_")}
 
 

@@ -48,6 +48,8 @@ class BatchNorm(NormalizationLayer):
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
             Running ones are kept in `param_dtype` where it is False.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no

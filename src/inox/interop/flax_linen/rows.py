@@ -42,6 +42,8 @@ class LayerNorm(NormalizationLayer):
         axis_index_groups: Groups of positions of the mapped axis, each pooled alone.
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no
@@ -112,6 +114,8 @@ class RMSNorm(NormalizationLayer):
         axis_index_groups: Groups of positions of the mapped axis, each pooled alone.
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no
