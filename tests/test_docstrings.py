@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 import inox
+from tests.conftest import is_missing_peer
 
 PUBLIC_MODULES = [
     "inox.calibration",
     "inox.folding",
     "inox.functional",
+    "inox.interop.equinox",
+    "inox.interop.flax_linen",
+    "inox.interop.flax_nnx",
+    "inox.interop.haiku",
     "inox.interop.keras",
     "inox.interop.torch",
     "inox.nn",
@@ -28,7 +33,12 @@ def public_objects() -> list[Any]:
     """`module.name` of every class and function that the public modules export."""
     cases: dict[int, Any] = {}
     for module_name in PUBLIC_MODULES:
-        module = importlib.import_module(module_name)
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if is_missing_peer(error.name):
+                continue
+            raise
         for name in module.__all__:
             value = getattr(module, name)
             if not inspect.ismodule(value):
@@ -43,9 +53,9 @@ def public_methods(owner: type) -> Iterator[tuple[str, Any]]:
     `tree_flatten` and its like belong to JAX's protocol for PyTrees, as `__eq__` to Python's.
     """
     for name, member in vars(owner).items():
-        if inspect.isfunction(member) and (
-            name == "__call__" or not name.startswith(("_", "tree_"))
-        ):
+        # A function of another module is a default value: Linen keeps those in the class.
+        written = inspect.isfunction(member) and member.__module__ == owner.__module__
+        if written and (name == "__call__" or not name.startswith(("_", "tree_"))):
             yield f"{owner.__name__}.{name}", member
 
 
@@ -58,7 +68,7 @@ def sections_of(value: Any) -> dict[str, str]:
 
 def described_in(section: str) -> set[str]:
     """The names that an `Args:` section describes."""
-    lines = re.findall(r"^    ([*\w, ]+?)(?: \([^)]*\))?:", section, flags=re.MULTILINE)
+    lines = re.findall(r"^  (?:  )?([*\w, ]+?)(?: \([^)]*\))?:", section, flags=re.MULTILINE)
     return {name.strip(" *") for line in lines for name in line.split(",")}
 
 
@@ -66,6 +76,8 @@ def parameters_of(value: Any) -> set[str]:
     if isinstance(value, type) and issubclass(value, str):
         return set()  # built in C, without a signature
     names = inspect.signature(value).parameters
+    if isinstance(value, type) and [*names] == ["args", "kwargs"]:  # a metaclass stands before it
+        names = inspect.signature(value.__init__).parameters
     return {name for name in names if name != "self" and not name.startswith("_")}
 
 

@@ -1,9 +1,12 @@
-"""Layer, RMS and group norm and plain standardization: a choice of axes each."""
+"""Layer and group norm and plain standardization: a choice of axes each."""
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ..kernels.backends import check_implementation
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
@@ -20,11 +23,19 @@ from .arguments import (
 )
 from .means import Reduction, accumulator, masked
 from .normalize import normalize
+from .rounded_scaling import normalize_rounded
+from .scaling_arguments import (
+    check_offset_has_scale,
+    check_rounding_dtype,
+    check_scale_offset,
+    is_given,
+    rounding_dtype,
+)
 
 Array = jax.Array
 
 
-def _row_norm(
+def row_norm(
     x: ArrayLike,
     scale: ArrayLike | None,
     bias: ArrayLike | None,
@@ -33,43 +44,56 @@ def _row_norm(
     where: ArrayLike | None,
     implementation: str | None,
     centred: bool = True,
+    scale_offset: float | Array = 0.0,
+    normalized_dtype: Any = None,
 ) -> Array:
+    """What layer, RMS and plain standardization have in common: the checks, then one program."""
     check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
-    check_epsilon(epsilon, accumulator(x.dtype))
+    statistics = accumulator(x.dtype)
+    check_epsilon(epsilon, statistics)
+    check_scale_offset(scale_offset, statistics)
+    check_offset_has_scale(scale_offset, scale)
+    rounded = rounding_dtype(normalized_dtype)
+    check_rounding_dtype(rounded, x, statistics)
+    if rounded == statistics != x.dtype:  # the last rounding is coarser by far
+        rounded = None
     return _normalized(
         Reduction(axes, centred, implementation),
+        rounded,
         x,
         epsilon,
         affine_array(scale, x, "scale"),
         affine_array(bias, x, "bias"),
         mask_operand(where, x),
+        scale_offset if is_given(scale_offset) else None,
     )
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _normalized(
     reduction: Reduction,
+    rounded: np.dtype | None,
     x: Array,
     epsilon: float | Array,
     scale: Array | None,
     bias: Array | None,
     where: Array | None,
+    scale_offset: float | Array | None,
 ) -> Array:
     """What follows the checks: one program, also outside of the caller's compiled code.
 
     Inside of it, it leaves no trace but its operations, and is traced once for equal arguments.
     """
     dtype = accumulator(x.dtype)
-    return normalize(
-        reduction,
-        x,
-        epsilon_operand(epsilon, x, dtype),
-        affine_operand(scale, x, dtype, where),
-        affine_operand(bias, x, dtype, where),
-        where,
-    )
+    small = epsilon_operand(epsilon, x, dtype)
+    scale = affine_operand(scale, x, dtype, where)
+    if scale is not None and scale_offset is not None:
+        scale = scale + jnp.asarray(scale_offset, dtype)
+    if rounded is not None:  # RMS norm, which has no bias
+        return normalize_rounded(reduction, rounded, x, small, scale, where)
+    return normalize(reduction, x, small, scale, affine_operand(bias, x, dtype, where), where)
 
 
 def standardize(
@@ -108,7 +132,7 @@ def standardize(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return _row_norm(x, None, None, axis, epsilon, where, implementation)
+    return row_norm(x, None, None, axis, epsilon, where, implementation)
 
 
 def layer_norm(
@@ -154,49 +178,7 @@ def layer_norm(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return _row_norm(x, scale, bias, axis, epsilon, where, implementation)
-
-
-def rms_norm(
-    x: ArrayLike,
-    scale: ArrayLike | None = None,
-    *,
-    axis: int | Sequence[int] = -1,
-    epsilon: float | Array = 1e-06,
-    where: ArrayLike | None = None,
-    implementation: str | None = None,
-) -> Array:
-    r"""Divides by the root of the mean square along axes, then scales.
-
-    .. math:: y = \frac{x}{\sqrt{\mathbb{E}[x^2] + \epsilon}} \gamma
-
-    Args:
-        x: The input, with shape :math:`(*, C)`.
-        scale: The scale :math:`\gamma`, broadcast against `x` from the right. It is multiplied
-            before the result is rounded to the dtype of `x`.
-        axis: The axis or axes over which the mean square is calculated.
-        epsilon: A numerical stability term :math:`\epsilon`, in units of the mean square.
-        where: A boolean mask with the rank of `x`, of the elements that take part; the output
-            is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
-
-    Returns:
-        The output, with the shape and dtype of `x`.
-
-    Raises:
-        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
-        ValueError: If an axis is out of range or repeated, an operand does not broadcast to `x`,
-            epsilon is negative or not finite, or the implementation is not there.
-
-    Example:
-        >>> print(rms_norm(jax.numpy.array([1.0, 7.0]), epsilon=0.0))
-        [0.2 1.4]
-
-    References:
-        | Root Mean Square Layer Normalization (Zhang & Sennrich, 2019)
-        | https://arxiv.org/abs/1910.07467
-    """
-    return _row_norm(x, scale, None, axis, epsilon, where, implementation, centred=False)
+    return row_norm(x, scale, bias, axis, epsilon, where, implementation)
 
 
 def group_norm(

@@ -8,12 +8,14 @@ and groups of their positions. An adapter translates its framework's arguments i
 - :func:`normalize`: each slice by its own statistics (layer, RMS, group and instance norm);
 - :func:`normalize_batch`: the same, with the statistics handed out (batch norm in training);
 - :func:`normalize_by`: by given statistics (batch norm in evaluation);
-- :func:`moved`: running statistics after a batch.
+- :func:`moved`: running statistics after a batch, or :func:`storable`: what of a batch goes into
+  running statistics that the framework moves itself.
 
 What stands outside of a mask reaches no statistic and no gradient of another position; a NaN or
 infinity there counts as 0.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,10 +24,10 @@ import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, mask_operand
 from ..functional.batch import batch_moments, given_moments, normalized, public_moments
-from ..functional.batch_arguments import Batch, IndexGroups, checked_batch
+from ..functional.batch_arguments import Batch, IndexGroups, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
 from ..functional.moments import Moments
-from ..functional.norms import group_norm, layer_norm, rms_norm
+from ..functional.norms import group_norm, row_norm
 from ..functional.scalars import group_count
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from ..nn.normalization.running import Statistics, updated
@@ -97,7 +99,7 @@ def normalize(
 
     Args:
         over: Over what.
-        x: The input: real, or complex without groups.
+        x: The input, real or complex.
         scale: What it is multiplied by, broadcast from the right; None for 1.
         bias: What is added, broadcast from the right; None for 0.
         mask: Which elements take part in the statistics, with the rank of `x`.
@@ -110,11 +112,9 @@ def normalize(
     settings: dict[str, Any] = {"axis": over.axes, "epsilon": over.epsilon}
     if over.groups is not None:
         return group_norm(x, over.groups, scale, bias, **settings)
-    if over.centred:
-        return layer_norm(x, scale, bias, **settings)
-    if bias is None:
-        return rms_norm(x, scale, **settings)
-    return normalize_batch(over, x, scale, bias)[0]
+    return row_norm(
+        x, scale, bias, where=None, implementation=None, centred=over.centred, **settings
+    )
 
 
 def normalize_batch(
@@ -128,7 +128,7 @@ def normalize_batch(
 
     Args:
         over: Over what.
-        x: The input: real, or complex without groups.
+        x: The input, real or complex.
         scale: What it is multiplied by, broadcast from the right; None for 1.
         bias: What is added, broadcast from the right; None for 0.
         mask: Which elements take part in the statistics, with the rank of `x`.
@@ -136,7 +136,7 @@ def normalize_batch(
     Returns:
         The output, with the shape and dtype of `x`, and its moments, with the axes that remain.
     """
-    if jnp.iscomplexobj(x):
+    if over.groups is None and jnp.iscomplexobj(x):
         return normalize_complex(
             x, scale, bias, axis=over.axes, where=mask_operand(mask, x), **_settings(over)
         )
@@ -190,7 +190,8 @@ def normalize_by(
 def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[Array, Array]:
     """Running statistics after a batch: momentum times the old plus the rest of the new.
 
-    A channel of which the batch has fewer than two elements stays as it was.
+    Of a channel of which the batch has one element the mean moves and the variance stays, as one
+    element has none; where nothing takes part both stay.
 
     Args:
         mean: The running mean; it becomes complex if the batch's is.
@@ -204,14 +205,36 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
     if not jnp.iscomplexobj(moments.mean):
         running = Statistics(mean.astype(wide), var.astype(wide))
-        new, _ = updated(running, moments, momentum, False)
-        return new.mean.astype(mean.dtype), new.var.astype(var.dtype)
+        one_more = moments._replace(count=moments.count + jnp.ones_like(moments.count))
+        new_mean = updated(running, one_more, momentum, False)[0].mean
+        new_var = updated(running, moments, momentum, False)[0].var
+        return new_mean.astype(mean.dtype), new_var.astype(var.dtype)
     parts = (
         moved(part(mean), var, moments._replace(mean=part(moments.mean)), momentum)
         for part in (jnp.real, jnp.imag)
     )
     (real, new_var), (imaginary, _) = parts
     return jax.lax.complex(real.astype(wide), imaginary.astype(wide)), new_var
+
+
+@functools.partial(compiled, static_argnames="axes")
+def storable(moments: Moments, axes: tuple[int, ...] = ()) -> tuple[Array, Array]:
+    """Mean and variance of a batch as running statistics keep them.
+
+    The variance of finite numbers from 1e19 on is no float32, and infinity would stay in an
+    average for ever: it counts as half the largest number, which leaves an average room to round.
+
+    Args:
+        moments: The batch's moments.
+        axes: Where axes of size 1 are put, for frameworks that keep those that are reduced.
+
+    Returns:
+        The mean and the variance.
+    """
+    most = jnp.full_like(moments.var, jnp.finfo(moments.var.dtype).max / 2)
+    finite = jnp.isfinite(moments.mean)
+    var = jnp.where(finite, jnp.minimum(moments.var, most), moments.var)
+    return jnp.expand_dims(moments.mean, axes), jnp.expand_dims(var, axes)
 
 
 def _batch(

@@ -19,43 +19,50 @@ ones: Initializer = nn.initializers.ones
 
 
 class NormalizationLayer(nn.Module):
-    """Scale and bias as Linen's parameters, along the axes of the features."""
+    """Checks, where a layer is built. What it computes stands in functions.
+
+    Linen takes every method of a module for one that is called from outside: it traces it under a
+    name of its own, shows it to interceptors and in summaries, and captures what it returns.
+    """
 
     def __post_init__(self) -> None:
         """Refuses what can't be honoured, where the layer is built."""
-        check_dtype(self._said("dtype"))
-        index_groups(self._said("axis_name"), self._said("axis_index_groups"))
+        check_dtype(said(self, "dtype"))
+        index_groups(said(self, "axis_name"), said(self, "axis_index_groups"))
         super().__post_init__()
 
-    def _said(self, name: str) -> Any:
-        """A field that the layers declare; RMS norm has no bias."""
-        return getattr(self, name, None)
 
-    def _parameters(self, x: Array, feature_axes: Axes) -> tuple[Array | None, Array | None]:
-        """Scale and bias with the rank of `x`, made at the first call."""
-        features = front_axes(feature_axes, x.ndim)
-        shape = tuple(x.shape[axis] for axis in features)
-        scale, bias = (
-            along(
-                self.param(name, self._said(f"{name}_init"), shape, self._said("param_dtype")),
-                x,
-                features,
-            )
-            if self._said(f"use_{name}")
-            else None
-            for name in ("scale", "bias")
+def said(layer: nn.Module, name: str) -> Any:
+    """A field that the layers declare; RMS norm has no bias."""
+    return getattr(layer, name, None)
+
+
+def parameters_of(
+    layer: nn.Module, x: Array, feature_axes: Axes
+) -> tuple[Array | None, Array | None]:
+    """Scale and bias with the rank of `x`, made at the first call."""
+    features = front_axes(feature_axes, x.ndim)
+    shape = tuple(x.shape[axis] for axis in features)
+    scale, bias = (
+        along(
+            layer.param(name, said(layer, f"{name}_init"), shape, said(layer, "param_dtype")),
+            x,
+            features,
         )
-        return scale, bias
+        if said(layer, f"use_{name}")
+        else None
+        for name in ("scale", "bias")
+    )
+    return scale, bias
 
-    def _result(self, y: Array) -> Array:
-        dtype = self._said("dtype")
-        return y if dtype is None else y.astype(dtype)
 
-    @property
-    def _mapped(self) -> dict[str, Any]:
-        """The mapped axes, for :class:`..core.Over`."""
-        name = self._said("axis_name")
-        return {
-            "axis_name": name,
-            "index_groups": index_groups(name, self._said("axis_index_groups")),
-        }
+def result_of(layer: nn.Module, y: Array) -> Array:
+    """The output in the dtype that the layer says."""
+    dtype = said(layer, "dtype")
+    return y if dtype is None else y.astype(dtype)
+
+
+def mapped_axes(layer: nn.Module) -> dict[str, Any]:
+    """The mapped axes, for :class:`..core.Over`."""
+    name = said(layer, "axis_name")
+    return {"axis_name": name, "index_groups": index_groups(name, said(layer, "axis_index_groups"))}

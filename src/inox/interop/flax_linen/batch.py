@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from ..core import Over, moved, normalize_batch, normalize_by
 from ..flax_conventions import Axes, computed_in, front_axes, mask_of, other_axes
-from .base import Initializer, NormalizationLayer, nn, ones, zeros
+from .base import (
+    Initializer,
+    NormalizationLayer,
+    mapped_axes,
+    nn,
+    ones,
+    parameters_of,
+    result_of,
+    zeros,
+)
 
 Array = jax.Array
 
@@ -19,7 +28,8 @@ class BatchNorm(NormalizationLayer):
 
     Arguments, parameters and the collection `batch_stats` are Flax' own, so checkpoints, filters
     and optimizer states of a model stay as they are. In training mode a batch moves the running
-    statistics, but for `init`; a channel of which it holds fewer than two elements leaves them.
+    statistics, but for `init`; one element of a channel has no variance, and leaves the running
+    one.
 
     Args:
         use_running_average: Whether the running statistics are used, and not the batch's; None
@@ -38,6 +48,8 @@ class BatchNorm(NormalizationLayer):
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
             Running ones are kept in `param_dtype` where it is False.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no
@@ -94,18 +106,18 @@ class BatchNorm(NormalizationLayer):
         )
         x = computed_in(x, self.dtype)
         features = front_axes(self.axis, x.ndim)
-        over = Over(other_axes(features, x.ndim), self.epsilon, **self._mapped)
+        over = Over(other_axes(features, x.ndim), self.epsilon, **mapped_axes(self))
         shape = tuple(x.shape[axis] for axis in features)
         kept_in = jnp.float32 if self.force_float32_reductions else self.param_dtype
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, kept_in)
         var = self.variable("batch_stats", "var", jnp.ones, shape, kept_in)
-        scale, bias = self._parameters(x, features)
+        scale, bias = parameters_of(self, x, features)
         mask = mask_of(mask, x)
         if evaluates:
-            return self._result(normalize_by(over, x, mean.value, var.value, scale, bias, mask))
+            return result_of(self, normalize_by(over, x, mean.value, var.value, scale, bias, mask))
         if self.is_initializing():  # the mapped axis need not be there yet
             over = over._replace(axis_name=None, index_groups=None)
         y, moments = normalize_batch(over, x, scale, bias, mask)
         if not self.is_initializing():
             mean.value, var.value = moved(mean.value, var.value, moments, self.momentum)
-        return self._result(y)
+        return result_of(self, y)

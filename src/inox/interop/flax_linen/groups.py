@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from ..core import Over, normalize
 from ..flax_conventions import Axes, computed_in, group_axes, group_number, instance_axes, mask_of
-from .base import Initializer, NormalizationLayer, nn, ones, zeros
+from .base import (
+    Initializer,
+    NormalizationLayer,
+    mapped_axes,
+    nn,
+    ones,
+    parameters_of,
+    result_of,
+    zeros,
+)
 
 Array = jax.Array
 
@@ -37,6 +46,8 @@ class GroupNorm(NormalizationLayer):
         axis_index_groups: Groups of positions of the mapped axis, each pooled alone.
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If neither or both of `num_groups` and `group_size` are given, or
@@ -85,9 +96,9 @@ class GroupNorm(NormalizationLayer):
         x = computed_in(x, self.dtype)
         axes = group_axes(self.reduction_axes, x.ndim)
         groups = group_number(x.shape[-1], self.num_groups, self.group_size)
-        over = Over(axes, self.epsilon, groups=groups, **self._mapped)
-        scale, bias = self._parameters(x, -1)
-        return self._result(normalize(over, x, scale, bias, mask_of(mask, x)))
+        over = Over(axes, self.epsilon, groups=groups, **mapped_axes(self))
+        scale, bias = parameters_of(self, x, -1)
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
 
 
 class InstanceNorm(NormalizationLayer):
@@ -110,6 +121,8 @@ class InstanceNorm(NormalizationLayer):
         axis_index_groups: Groups of positions of the mapped axis, each pooled alone.
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no
@@ -154,6 +167,6 @@ class InstanceNorm(NormalizationLayer):
             ValueError: If a shape does not fit.
         """
         x = computed_in(x, self.dtype)
-        over = Over(instance_axes(self.feature_axes, x.ndim), self.epsilon, **self._mapped)
-        scale, bias = self._parameters(x, self.feature_axes)
-        return self._result(normalize(over, x, scale, bias, mask_of(mask, x)))
+        over = Over(instance_axes(self.feature_axes, x.ndim), self.epsilon, **mapped_axes(self))
+        scale, bias = parameters_of(self, x, self.feature_axes)
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from ..core import Over, normalize
 from ..flax_conventions import Axes, computed_in, front_axes, mask_of
-from .base import Initializer, NormalizationLayer, nn, ones, zeros
+from .base import (
+    Initializer,
+    NormalizationLayer,
+    mapped_axes,
+    nn,
+    ones,
+    parameters_of,
+    result_of,
+    zeros,
+)
 
 Array = jax.Array
 
@@ -33,6 +42,8 @@ class LayerNorm(NormalizationLayer):
         axis_index_groups: Groups of positions of the mapped axis, each pooled alone.
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no
@@ -79,9 +90,9 @@ class LayerNorm(NormalizationLayer):
             ValueError: If a shape does not fit.
         """
         x = computed_in(x, self.dtype)
-        over = Over(front_axes(self.reduction_axes, x.ndim), self.epsilon, **self._mapped)
-        scale, bias = self._parameters(x, self.feature_axes)
-        return self._result(normalize(over, x, scale, bias, mask_of(mask, x)))
+        over = Over(front_axes(self.reduction_axes, x.ndim), self.epsilon, **mapped_axes(self))
+        scale, bias = parameters_of(self, x, self.feature_axes)
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
 
 
 class RMSNorm(NormalizationLayer):
@@ -103,6 +114,8 @@ class RMSNorm(NormalizationLayer):
         axis_index_groups: Groups of positions of the mapped axis, each pooled alone.
         use_fast_variance: Accepted; the variance is exact either way.
         force_float32_reductions: Accepted; statistics are computed in float32 at least either way.
+        parent: The module that it is part of; Linen sets it.
+        name: Its name among the parameters; None for one that Linen numbers.
 
     Raises:
         ValueError: If `axis_index_groups` is given without one `axis_name`, or `dtype` holds no
@@ -147,7 +160,10 @@ class RMSNorm(NormalizationLayer):
         """
         x = computed_in(x, self.dtype)
         over = Over(
-            front_axes(self.reduction_axes, x.ndim), self.epsilon, centred=False, **self._mapped
+            front_axes(self.reduction_axes, x.ndim),
+            self.epsilon,
+            centred=False,
+            **mapped_axes(self),
         )
-        scale, bias = self._parameters(x, self.feature_axes)
-        return self._result(normalize(over, x, scale, bias, mask_of(mask, x)))
+        scale, bias = parameters_of(self, x, self.feature_axes)
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))

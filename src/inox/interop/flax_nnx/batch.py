@@ -21,7 +21,7 @@ class BatchNorm(NormalizationLayer):
 
     Arguments, attributes, parameters and running statistics are Flax' own, so checkpoints,
     filters and optimizer states of a model stay as they are. In training mode a batch moves the
-    running statistics; a channel of which it holds fewer than two elements leaves them.
+    running statistics; one element of a channel has no variance, and leaves the running one.
 
     Args:
         num_features: The number of features.
@@ -158,7 +158,8 @@ class BatchNorm(NormalizationLayer):
         """Sets the mode of a view, for `nnx.view`.
 
         Args:
-            use_running_average: Whether the running statistics are used; None leaves it.
+          use_running_average: Whether the running statistics are used; None leaves it.
         """
+        # `nnx.view_info` reads the lines above, and takes those indented by two for arguments.
         if use_running_average is not None:
             self.use_running_average = use_running_average

@@ -1,0 +1,12 @@
+"""Equinox itself, or the error that tells what to install."""
+
+from typing import TYPE_CHECKING
+
+from ..frameworks import framework
+
+if TYPE_CHECKING:
+    import equinox as eqx
+else:
+    eqx = framework("equinox", "equinox")
+
+__all__ = ["eqx"]
