@@ -79,11 +79,14 @@ def unmatched(results: Sequence[FileResult], reasons: Sequence[Reason]) -> Itera
 
 
 def complaints(results: Sequence[FileResult], reasons: Sequence[Reason]) -> Iterator[str]:
-    """What makes a run fail, each in a paragraph."""
+    """What makes a run fail, each in a paragraph; an error at length where it comes first."""
+    told: set[str] = set()
     for result in results:
         for outcome in result.outcomes:
             if outcome.standing == FAILED:
-                yield f"{result.suite}: {outcome.test}\n{outcome.details or outcome.reason}"
+                text = outcome.reason if outcome.reason in told else outcome.details
+                told.add(outcome.reason)
+                yield f"{result.suite}: {outcome.test}\n{text or outcome.reason}"
         if not result.constructions():
             yield f"{result.suite}: no test of {result.file} built one of the classes"
     for reason in unmatched(results, reasons):

@@ -41,6 +41,12 @@ _RENORM = (
     " `inox.interop.keras` does not fill."
 )
 
+_HALF = (
+    "It asks for running statistics in half precision where x is in it; ours are in float32. After"
+    " 2000 batches with mean 5.03 and `decay_rate=0.999`, Haiku's average of the means is NaN in"
+    " bfloat16 (where the rate rounds to 1) and 4.66 in float16; ours is 5.03 in both."
+)
+
 REASONS: tuple[Reason, ...] = (
     Reason(
         "linen",
@@ -56,6 +62,12 @@ REASONS: tuple[Reason, ...] = (
         DEFECT,
         "The same with data around 1e4: the expected numbers and Flax's layer are 1.0e-3 off the"
         " formula in float64 (the tolerance is 1e-6), ours is 1.1e-7 off.",
+    ),
+    *(
+        Reason(
+            "haiku-networks", f"half_test.py::Bfloat16Test::test_*float16_{module}", DEFECT, _HALF
+        )
+        for module in ("BatchNorm", "nets.MobileNetV1", "nets.ResNet")
     ),
     Reason(
         "keras",
