@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-distributed lint format types accuracy bench sanitize clean
+.PHONY: help test demo demo-distributed lint format types differences accuracy bench sanitize clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ format: $(VENV)/.installed-lint  ## Format the sources of both and apply the lin
 
 types: $(VENV)/.installed-lint  ## Check the types of the package, strictly
 	$(BIN)/pyright
+
+differences: $(VENV)/.installed-test  ## Measure where our layers differ from a framework's own, for docs/interop.md
+	$(BIN)/python -m benchmarks.differences
 
 accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libraries (minutes)
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)

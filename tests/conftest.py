@@ -47,7 +47,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 # The libraries that ours is compared with, by the names they are imported by.
-PEERS = {"equinox", "flax", "haiku", "keras", "torch"}
+PEERS = {"equinox", "expecttest", "flax", "haiku", "keras", "onnx", "torch"}
 # `make test` sets this, so that a comparison can't go missing unseen: there a missing library is
 # an error. Elsewhere the tests that need it are skipped.
 PEERS_REQUIRED = os.environ.get("INOX_REQUIRE_PEERS") == "1"

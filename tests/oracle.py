@@ -140,6 +140,17 @@ class Normalization:
 
 
 @dataclass(frozen=True)
+class OffsetScale(Normalization):
+    """The same formula with scale + 1 for the scale: the derivatives are those at scale + 1."""
+
+    def evaluate(self, arrays: Arrays, where: np.ndarray | None = None) -> Arrays:
+        return super().evaluate(arrays | {"scale": arrays["scale"] + 1}, where)
+
+    def terms(self, arrays: Arrays, cotangents: Arrays, where: np.ndarray | None = None) -> Terms:
+        return super().terms(arrays | {"scale": arrays["scale"] + 1}, cotangents, where)
+
+
+@dataclass(frozen=True)
 class FixedStatistics:
     """The same formula with a mean and a variance that are handed in."""
 

@@ -5,6 +5,7 @@ returns, its float64 reference, and the layouts (shape, axes, groups) worth a te
 added there is tested for values and gradients, dtypes, masks, sharding and every transformation.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +144,11 @@ def uncentred(layout: Layout) -> oracle.Normalization:
     return oracle.Normalization(rows(layout).positions, centred=False)
 
 
+def offset(layout: Layout) -> oracle.OffsetScale:
+    """As uncentred, with a scale that is stored as its distance from 1."""
+    return oracle.OffsetScale(rows(layout).positions, centred=False)
+
+
 def groups(layout: Layout) -> oracle.Normalization:
     """Slices over `axis`, whose last is split into groups."""
     return oracle.Normalization(
@@ -203,7 +209,14 @@ def merged(x: Any, *, where: Any) -> functional.Moments:
     )
 
 
+def rounded(x: Any, **arguments: Any) -> jax.Array:
+    """RMS norm, rounded before the scale to the dtype of the statistics: by an ulp of theirs."""
+    statistics = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+    return functional.rms_norm(x, normalized_dtype=statistics, **arguments)
+
+
 AFFINE = ("x", "scale", "bias", "epsilon")
+OFFSET = functools.partial(functional.rms_norm, scale_offset=1.0)
 GIVEN = (*AFFINE, "mean", "var")
 
 OPERATIONS = (
@@ -221,4 +234,8 @@ OPERATIONS = (
     ),
     Operation("moments", named(functional.moments), ("x",), ("mean", "var"), pooled, POOLED),
     Operation("merge_moments", named(merged), ("x",), ("mean", "var"), first_axis, BATCHES[:2]),
+    Operation("rms_norm_offset", named(OFFSET), ("x", "scale", "epsilon"), ("y",), offset, ROWS),
+    Operation(
+        "rms_norm_rounded", named(rounded), ("x", "scale", "epsilon"), ("y",), uncentred, ROWS
+    ),
 )

@@ -16,6 +16,8 @@ PUBLIC_MODULES = [
     "inox.calibration",
     "inox.folding",
     "inox.functional",
+    "inox.interop.keras",
+    "inox.interop.torch",
     "inox.nn",
     "inox.nn.normalization",
 ]

@@ -19,6 +19,7 @@ PARTS = (
     "dispatch",
     "chains",
     "networks",
+    "frameworks",
     "growth",
     "saved",
     "outside",

@@ -50,6 +50,7 @@ LABELS = {
     "floor": "floor",
     "none": "no norm",
     "textbook": "textbook formula",
+    "theirs": "the framework's",
     **{name: contestant.label for name, contestant in CONTESTANTS.items()},
 }
 

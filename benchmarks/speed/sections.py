@@ -11,6 +11,7 @@ from . import agreement, programs
 from .cells import DTYPES, GRID, GROWTH, PASSES, PLAIN, SAVED, SMALL, Cell, Data, data, is_quick
 from .chains import chains, identity, neighbours
 from .contestants import CONTESTANTS, Contestant
+from .frameworks import frameworks
 from .imports import import_seconds
 from .networks import NETWORKS, Training
 from .outside import outside
@@ -253,6 +254,7 @@ SECTIONS = {
     "dispatch": dispatch,
     "chains": neighbouring,
     "networks": networks,
+    "frameworks": frameworks,
     "growth": growth,
     "saved": saved,
     "outside": outside,

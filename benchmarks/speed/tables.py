@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from .bars import bars
 from .cells import DASH, KINDS, PASS_NAMES, TIMES, from_record
 from .contestants import LABELS
+from .framework_tables import told as framework_tables
 from .networks import NETWORKS
 from .timing import Spread, ratio, spread
 
@@ -109,7 +110,7 @@ def grid_tables(results: Results) -> list[Table]:
 
 
 def other_tables(results: Results) -> list[Table]:
-    """Dispatch, chains, networks, growth, saved bytes and the import."""
+    """Dispatch, chains, networks, models of frameworks, growth, saved bytes and the import."""
     parts = results["sections"]
     found = []
     if records := parts.get("dispatch"):
@@ -126,6 +127,8 @@ def other_tables(results: Results) -> list[Table]:
             note = f"A training step, {clock}; times the same network without norm."
             title = f"Networks, {clock}"
             found.append(_timed(results, title, note, records, titles, "", "none", key))
+    for title, note, records, titles, key in framework_tables(parts.get("frameworks", [])):
+        found.append(_timed(results, title, note, records, titles, "", "theirs", key))
     for axis in ("rows", "columns"):
         records = [r for r in parts.get("growth", []) if r["axis"] == axis]
         if records:

@@ -42,7 +42,8 @@ CASES = [
     for operation in OPERATIONS
     for implementation in (None, "xla")
     for masked in (False, True)
-    if not (implementation and operation.name == "merge_moments")
+    # What is merged are the moments of parts, which the test cuts out of the padding itself.
+    if not (operation.name == "merge_moments" and (implementation or masked))
 ]
 
 

@@ -21,6 +21,10 @@ PARAMETER = np.linspace(0.5, 1.5, C, dtype=np.float32)
 NORMS = {
     "layer_norm": (lambda x, s, b: functional.layer_norm(x, s, b), N * L),
     "rms_norm": (lambda x, s, b: functional.rms_norm(x, s), N * L),
+    "rms_norm, rounded": (
+        lambda x, s, b: functional.rms_norm(x, s, scale_offset=1.0, normalized_dtype=jnp.bfloat16),
+        N * L,
+    ),
     "group_norm": (lambda x, s, b: functional.group_norm(x, GROUPS, s, b), N * L * GROUPS),
     "group_norm of images": (
         lambda x, s, b: functional.group_norm(x, GROUPS, s, b, axis=(1, 2)),

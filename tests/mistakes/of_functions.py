@@ -29,6 +29,8 @@ SHIFTED = functions("layer_norm", "group_norm", "batch_norm")
 WITH_AXIS = {name: f for name, f in FUNCTIONS.items() if name != "batch_norm"}
 WITH_EPSILON = {name: f for name, f in FUNCTIONS.items() if name != "moments"}
 POOLED = functions("batch_norm", "moments")
+RMS = functions("rms_norm")
+RMS_SCALED = {"rms_norm(scale)": functools.partial(functional.rms_norm, scale=ones(CHANNELS))}
 
 
 def of_x(function):
@@ -240,6 +242,9 @@ MISTAKES = [
     *each(WITH_EPSILON, "epsilon", values.EPSILONS),
     *each(FUNCTIONS, "where", values.MASKS),
     *each(FUNCTIONS, "implementation", values.IMPLEMENTATIONS),
+    *each(RMS_SCALED, "scale_offset", values.OFFSETS),
+    *each(RMS, "scale_offset", values.LONE_OFFSETS),
+    *each(RMS, "normalized_dtype", values.ROUNDINGS | values.WIDE_ROUNDINGS),
     *each(POOLED, "axis_name", values.AXIS_NAMES),
     *each(functions("group_norm"), "groups", values.GROUPS),
     *each(functions("batch_norm"), "statistics", NO_PAIRS),

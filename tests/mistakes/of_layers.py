@@ -198,12 +198,41 @@ SINGLE = [
     ),
 ]
 
+RMS = functools.partial(nn.RMSNorm, scale=ones(CHANNELS))
+SCALED = {"RMSNorm(scale)": lambda _, **arguments: RMS(**arguments)}
+
+
+def assigned(x, **arguments):
+    """A layer whose attribute is set after it was built."""
+    layer = RMS()
+    for name, value in arguments.items():
+        setattr(layer, name, value)
+    return layer(x)
+
+
+def scale_taken(x, scale_offset):
+    """A layer whose scale is taken away, and its offset left."""
+    layer = RMS(scale_offset=scale_offset)
+    layer.scale = None
+    return layer(x)
+
+
 MISTAKES = [
     *each(built("LayerNorm", "RMSNorm", "GroupNorm"), "axis", values.AXES),
     *each(built("InstanceNorm"), "axis", NAMED_AXES),
     *each(built(), "epsilon", values.EPSILONS),
     *each(built(), "scale", SCALES),
     *each(built(*(name for name in LAYERS if name != "RMSNorm")), "bias", SCALES),
+    *each(SCALED, "scale_offset", values.OFFSETS),
+    *each(built("RMSNorm"), "scale_offset", values.LONE_OFFSETS),
+    *each({"RMSNorm without its scale": scale_taken}, "scale_offset", values.LONE_OFFSETS),
+    *each(SCALED, "normalized_dtype", values.ROUNDINGS),
+    *each({"RMSNorm, assigned": assigned}, "scale_offset", values.OFFSETS),
+    *each(
+        {"RMSNorm, assigned": assigned},
+        "normalized_dtype",
+        values.ROUNDINGS | values.WIDE_ROUNDINGS,
+    ),
     *each(built(*STATEFUL), "momentum", values.MOMENTA),
     *each({"BatchNorm": lambda _, channels: nn.BatchNorm(channels)}, "channels", CHANNEL_COUNTS),
     *each({"GroupNorm": lambda _, groups: nn.GroupNorm(groups)}, "groups", values.GROUPS),

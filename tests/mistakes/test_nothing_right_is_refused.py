@@ -51,6 +51,48 @@ def test_the_plain_call_is_meant(name):
     np.testing.assert_allclose(SAME[name](), NORMAL, rtol=1e-5, atol=1e-6)
 
 
+OFFSETS = (1, 1.0, np.float32(1), np.int64(1), np.array(1.0), jnp.float32(1), jnp.int32(1))
+ROUNDED = functional.rms_norm(X, HALF + 1, normalized_dtype=jnp.bfloat16)
+
+
+@pytest.mark.parametrize("offset", OFFSETS, ids=lambda offset: f"{type(offset).__name__} {offset}")
+def test_an_offset_is_any_number(offset):
+    """Of Python, NumPy or JAX, traced or not, of a function and of a layer, then and later."""
+    expected = functional.rms_norm(X, HALF + 1)
+    layer = nn.RMSNorm(scale=HALF)
+    layer.scale_offset = offset
+    for y in (
+        functional.rms_norm(X, HALF, scale_offset=offset),
+        jax.jit(lambda offset: functional.rms_norm(X, HALF, scale_offset=offset))(offset),
+        nn.RMSNorm(scale=HALF, scale_offset=offset)(X),
+        layer(X),
+    ):
+        np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "dtype", [jnp.bfloat16, "bfloat16", jnp.dtype("bfloat16"), jnp.ones((), jnp.bfloat16).dtype]
+)
+def test_a_dtype_is_named_in_any_way(dtype):
+    """As a class, a text or a dtype; of a function and of a layer, then and later."""
+    layer = nn.RMSNorm(scale=HALF + 1)
+    layer.normalized_dtype = dtype
+    for y in (
+        functional.rms_norm(X, HALF + 1, normalized_dtype=dtype),
+        nn.RMSNorm(scale=HALF + 1, normalized_dtype=dtype)(X),
+        layer(X),
+    ):
+        np.testing.assert_array_equal(y, ROUNDED)
+
+
+def test_an_offset_of_0_needs_no_scale():
+    """In whatever form a number that is known may come."""
+    for zero in (0, 0.0, np.float32(0)):
+        np.testing.assert_array_equal(
+            functional.rms_norm(X, scale_offset=zero), nn.RMSNorm(scale_offset=zero)(X)
+        )
+
+
 def test_types_without_numbers_can_be_evaluated():
     """`eval_shape` on functions and on layers that are built inside."""
     struct = jax.ShapeDtypeStruct(SHAPE, "bfloat16")

@@ -88,6 +88,52 @@ AXES = {
     "negative size": (-512, ValueError, ("-512", "not its size", "-1")),
 }
 
+OFFSETS = {
+    "True": (True, TypeError, ("True", "number", "Gemma")),
+    "NumPy's True": (np.True_, TypeError, ("True", "number", "Gemma")),
+    "None": (None, TypeError, ("None", "number", "0.0")),
+    "text": ("1", TypeError, ("'1'", "number", "1.0")),
+    "complex": (1j, TypeError, ("1j", "number", "1.0")),
+    "complex array": (np.complex64(1), TypeError, ("1+0j", "number", "1.0")),
+    "list": ([1.0], TypeError, ("[1.0]", "number", "1.0")),
+    "parameter": (nn.Parameter(jnp.float32(1.0)), TypeError, ("Parameter", "number", "1.0")),
+    "one a channel": (ones(CHANNELS), ValueError, ("(6,)", "scalar", "scale + offset")),
+    "NaN": (float("nan"), ValueError, ("nan", "finite", "1.0")),
+    "infinity": (float("inf"), ValueError, ("inf", "finite", "1.0")),
+    "infinite array": (jnp.float32(-np.inf), ValueError, ("float32", "finite", "1.0")),
+    "beyond float32": (1e60, ValueError, ("1e+60", "finite in float32", "1.0")),
+    "huge integer": (10**400, ValueError, ("1000", "finite", "1.0")),
+}
+# Offsets with nothing to add them to.
+LONE_OFFSETS = {
+    "1": (1, ValueError, ("1", "scale=None", "jnp.zeros(channels)", "leave")),
+    "1.0": (1.0, ValueError, ("1.0", "scale=None", "jnp.zeros(channels)", "leave")),
+    "array": (jnp.float32(1.0), ValueError, ("float32", "scale=None", "jnp.zeros(channels)")),
+}
+
+ROUNDINGS = {
+    "integer": (jnp.int8, TypeError, ("int8", "floating-point", "x.dtype")),
+    "boolean": (bool, TypeError, ("bool", "floating-point", "x.dtype")),
+    "complex": (np.complex64, TypeError, ("complex64", "floating-point", "x.dtype")),
+    "bits": (16, TypeError, ("16", "floating-point", "jnp.bfloat16")),
+    "True": (True, TypeError, ("True", "floating-point", "jnp.bfloat16")),
+    "number": (1.0, TypeError, ("1.0", "floating-point", "jnp.bfloat16")),
+    "text": ("half precision", TypeError, ("'half precision'", "floating-point", "bfloat16")),
+    "array": (jnp.ones(2), TypeError, ("float32", "floating-point", "jnp.bfloat16")),
+    "NumPy array": (ones(2), TypeError, ("float32", "floating-point", "jnp.bfloat16")),
+    "NumPy scalar": (np.float32(1), TypeError, ("1.0", "floating-point", "jnp.bfloat16")),
+    "struct": (jax.ShapeDtypeStruct((2,), "float32"), TypeError, ("Shape", "jnp.bfloat16")),
+    "dict": ({"x": "float16"}, TypeError, ("{'x': 'float16'}", "floating-point", "bfloat16")),
+    "list": ([jnp.bfloat16], TypeError, ("bfloat16", "floating-point")),
+    "function": (jnp.round, TypeError, ("round", "floating-point", "jnp.bfloat16")),
+    "exponents": (jnp.float8_e8m0fnu, TypeError, ("e8m0", "floating-point", "jnp.bfloat16")),
+}
+# Known at a call alone.
+WIDE_ROUNDINGS = {
+    "float64": (np.float64, ValueError, ("float64", "wider than float32", "None", "x.astype")),
+    "name": ("float64", ValueError, ("float64", "wider than float32", "None", "x.astype")),
+}
+
 # Axes that x has not; known at a call alone.
 AXES_OF_X = {
     "3": (3, ValueError, ("3", str(SHAPE), "-3 to 2")),

@@ -16,7 +16,8 @@ CONSTRUCTORS = {
     " implementation=None)",
     "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, implementation=None)",
     "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None, implementation=None)",
-    "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, implementation=None)",
+    "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, scale_offset=0.0, normalized_dtype=None,"
+    " implementation=None)",
     "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, implementation=None)",
     "Module": "(**kwargs)",
     "Parameter": "(value)",

@@ -2,8 +2,11 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ..kernels.backends import check_implementation
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
@@ -20,6 +23,14 @@ from .arguments import (
 )
 from .means import Reduction, accumulator, masked
 from .normalize import normalize
+from .rounded_scaling import normalize_rounded
+from .scaling_arguments import (
+    check_offset_has_scale,
+    check_rounding_dtype,
+    check_scale_offset,
+    is_given,
+    rounding_dtype,
+)
 
 Array = jax.Array
 
@@ -33,44 +44,56 @@ def row_norm(
     where: ArrayLike | None,
     implementation: str | None,
     centred: bool = True,
+    scale_offset: float | Array = 0.0,
+    normalized_dtype: Any = None,
 ) -> Array:
     """What layer, RMS and plain standardization have in common: the checks, then one program."""
     check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
-    check_epsilon(epsilon, accumulator(x.dtype))
+    statistics = accumulator(x.dtype)
+    check_epsilon(epsilon, statistics)
+    check_scale_offset(scale_offset, statistics)
+    check_offset_has_scale(scale_offset, scale)
+    rounded = rounding_dtype(normalized_dtype)
+    check_rounding_dtype(rounded, x, statistics)
+    if rounded == statistics != x.dtype:  # the last rounding is coarser by far
+        rounded = None
     return _normalized(
         Reduction(axes, centred, implementation),
+        rounded,
         x,
         epsilon,
         affine_array(scale, x, "scale"),
         affine_array(bias, x, "bias"),
         mask_operand(where, x),
+        scale_offset if is_given(scale_offset) else None,
     )
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _normalized(
     reduction: Reduction,
+    rounded: np.dtype | None,
     x: Array,
     epsilon: float | Array,
     scale: Array | None,
     bias: Array | None,
     where: Array | None,
+    scale_offset: float | Array | None,
 ) -> Array:
     """What follows the checks: one program, also outside of the caller's compiled code.
 
     Inside of it, it leaves no trace but its operations, and is traced once for equal arguments.
     """
     dtype = accumulator(x.dtype)
-    return normalize(
-        reduction,
-        x,
-        epsilon_operand(epsilon, x, dtype),
-        affine_operand(scale, x, dtype, where),
-        affine_operand(bias, x, dtype, where),
-        where,
-    )
+    small = epsilon_operand(epsilon, x, dtype)
+    scale = affine_operand(scale, x, dtype, where)
+    if scale is not None and scale_offset is not None:
+        scale = scale + jnp.asarray(scale_offset, dtype)
+    if rounded is not None:  # RMS norm, which has no bias
+        return normalize_rounded(reduction, rounded, x, small, scale, where)
+    return normalize(reduction, x, small, scale, affine_operand(bias, x, dtype, where), where)
 
 
 def standardize(

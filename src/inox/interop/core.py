@@ -110,8 +110,9 @@ def normalize(
     settings: dict[str, Any] = {"axis": over.axes, "epsilon": over.epsilon}
     if over.groups is not None:
         return group_norm(x, over.groups, scale, bias, **settings)
-    plain: dict[str, Any] = {"where": None, "implementation": None}
-    return row_norm(x, scale, bias, **settings, **plain, centred=over.centred)
+    return row_norm(
+        x, scale, bias, where=None, implementation=None, centred=over.centred, **settings
+    )
 
 
 def normalize_batch(
@@ -187,7 +188,8 @@ def normalize_by(
 def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[Array, Array]:
     """Running statistics after a batch: momentum times the old plus the rest of the new.
 
-    A channel of which the batch has fewer than two elements stays as it was.
+    Of a channel of which the batch has one element the mean moves and the variance stays, as one
+    element has none; where nothing takes part both stay.
 
     Args:
         mean: The running mean; it becomes complex if the batch's is.
@@ -201,8 +203,10 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
     if not jnp.iscomplexobj(moments.mean):
         running = Statistics(mean.astype(wide), var.astype(wide))
-        new, _ = updated(running, moments, momentum, False)
-        return new.mean.astype(mean.dtype), new.var.astype(var.dtype)
+        one_more = moments._replace(count=moments.count + jnp.ones_like(moments.count))
+        new_mean = updated(running, one_more, momentum, False)[0].mean
+        new_var = updated(running, moments, momentum, False)[0].var
+        return new_mean.astype(mean.dtype), new_var.astype(var.dtype)
     parts = (
         moved(part(mean), var, moments._replace(mean=part(moments.mean)), momentum)
         for part in (jnp.real, jnp.imag)

@@ -18,14 +18,20 @@ RMSNorm        the axes given, mean square alone           none
 >>> y = layer(jax.numpy.arange(8.0).reshape(2, 4))
 """
 
-from .base import NormalizationLayer
-from .batch import BatchNorm
-from .group import GroupNorm
-from .layer import InstanceNorm, LayerNorm
-from .pooled_moments import PooledMoments
-from .renorm import BatchRenorm
-from .root_mean_square import RMSNorm
-from .running import Statistics
+from ...installed_once import check_installed_once
+
+# Once more: of the other distribution's package, installed over ours, this folder hides a module.
+# So its import ends here, where `inox` and `inox.nn` are its own and ask nothing.
+check_installed_once()
+
+from .base import NormalizationLayer  # noqa: E402
+from .batch import BatchNorm  # noqa: E402
+from .group import GroupNorm  # noqa: E402
+from .layer import InstanceNorm, LayerNorm  # noqa: E402
+from .pooled_moments import PooledMoments  # noqa: E402
+from .renorm import BatchRenorm  # noqa: E402
+from .root_mean_square import RMSNorm  # noqa: E402
+from .running import Statistics  # noqa: E402
 
 __all__ = [
     "BatchNorm",

@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.typing import DTypeLike
 
 from ...functional.arguments import ArrayLike
 from ...functional.root_mean_square import rms_norm
+from ...functional.scaling_arguments import (
+    check_offset_has_scale,
+    check_scale_offset,
+    rounding_dtype,
+)
 from ..parameter import Parameter
-from .base import Axis, NormalizationLayer, static_axis
+from .base import Axis, NormalizationLayer, constant, holds_numbers, static_axis, static_number
 
 Array = jax.Array
 
@@ -16,23 +23,36 @@ Array = jax.Array
 class RMSNorm(NormalizationLayer):
     r"""Creates a root-mean-square normalization layer.
 
-    .. math:: y = \frac{x}{\sqrt{\mathbb{E}[x^2] + \epsilon}} \gamma
+    .. math:: y = R\left(\frac{x}{\sqrt{\mathbb{E}[x^2] + \epsilon}}\right) (\gamma + o)
+
+    with no rounding :math:`R` and no offset :math:`o` unless they are asked for; `docs/presets.md`
+    tells which family of models has which.
 
     Args:
         axis: The axis or axes over which the mean square is calculated, in any order.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the mean square: a float
             (static) or an array (a leaf).
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
+        scale_offset: A number :math:`o` that is added to the scale in the dtype of the statistics
+            (float32, or float64 for float64): a float (static) or an array (a leaf). With 1.0 the
+            scale is stored as its distance from 1 (Gemma): start it at zeros. Weight decay then
+            draws the scale to 1 and not to 0, so it need not be kept from this parameter.
+        normalized_dtype: A floating-point dtype to which the normalized `x` is rounded before it is
+            scaled: that of `x` in Llama and T5. The product is in the dtype of the statistics,
+            rounded to that of `x`. None for no rounding but the last.
         implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If epsilon is negative or an axis is repeated.
+        ValueError: If epsilon is negative, an axis is repeated, or `scale_offset` is not finite or
+            has no scale to be added to.
 
     Example:
         >>> layer = RMSNorm(epsilon=0.0)
         >>> print(layer(jax.numpy.array([1.0, 7.0])))
         [0.2 1.4]
+        >>> gemma = RMSNorm(scale=jax.numpy.zeros(64), scale_offset=1.0)
+        >>> llama = RMSNorm(scale=jax.numpy.ones(64), normalized_dtype=jax.numpy.bfloat16)
 
     References:
         | Root Mean Square Layer Normalization (Zhang & Sennrich, 2019)
@@ -40,6 +60,8 @@ class RMSNorm(NormalizationLayer):
     """
 
     axis: Axis
+    scale_offset: float | Array
+    normalized_dtype: np.dtype | None
 
     def __init__(
         self,
@@ -47,10 +69,16 @@ class RMSNorm(NormalizationLayer):
         epsilon: float | Array = 1e-06,
         *,
         scale: ArrayLike | Parameter | None = None,
+        scale_offset: float | Array = 0.0,
+        normalized_dtype: DTypeLike | None = None,
         implementation: str | None = None,
     ) -> None:
         super().__init__(epsilon, scale, implementation=implementation)
         self.axis = static_axis(axis)
+        check_scale_offset(scale_offset)
+        check_offset_has_scale(scale_offset, self.scale)
+        self.scale_offset = static_number(scale_offset)
+        self.normalized_dtype = rounding_dtype(normalized_dtype)
 
     def _converted(self, name: str, value: Any) -> Any:
         if name == "bias" and value is not None:
@@ -58,6 +86,11 @@ class RMSNorm(NormalizationLayer):
                 f"bias must be None; found {type(value).__name__}. RMS norm shifts nothing: add it "
                 "to what the layer returns, or use LayerNorm."
             )
+        if name == "normalized_dtype":
+            return rounding_dtype(value)
+        if name == "scale_offset" and holds_numbers(self.__dict__.get(name)) and value is not None:
+            check_scale_offset(value)
+            return static_number(value)
         return super()._converted(name, value)
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -73,8 +106,16 @@ class RMSNorm(NormalizationLayer):
 
         Raises:
             TypeError: If `x` is complex or `where` isn't boolean.
-            ValueError: If an axis is out of range or an operand does not broadcast to `x`.
+            ValueError: If an axis is out of range, an operand does not broadcast to `x`, or
+                `normalized_dtype` is wider than the statistics.
         """
         operands = self._operands()
         del operands["bias"]  # there is none
-        return rms_norm(x, axis=self.axis, where=where, **operands)
+        return rms_norm(
+            x,
+            axis=self.axis,
+            where=where,
+            scale_offset=constant(self.scale_offset),
+            normalized_dtype=self.normalized_dtype,
+            **operands,
+        )

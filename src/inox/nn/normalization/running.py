@@ -31,23 +31,22 @@ class Statistics(NamedTuple):
     var: Array
 
 
-def move(old: Array, new: Array, momentum: Array) -> Array:
+def move(old: Array, new: Array, momentum: Array, rest: Array) -> Array:
     r"""The running average :math:`\alpha s + (1 - \alpha) s_\text{batch}`.
 
     Written as a correction to the nearer end, so that the weights add up to 1 exactly, momentum
-    0 gives the new value and momentum 1 the old one, to the bit.
+    0 gives the new value and momentum 1 the old one, to the bit. `rest` is 1 - momentum: of 0.99
+    in float32 it would be 0.00999999.
     """
     alpha = momentum.astype(old.dtype)
     one = jnp.ones_like(alpha)
-    near_old = old + (one - alpha) * (new - old)
+    near_old = old + rest.astype(old.dtype) * (new - old)
     near_new = new + alpha * (old - new)
     moved = jnp.where(alpha < jnp.asarray(0.5, alpha.dtype), near_new, near_old)
     # At the ends also where the other value is not finite, as 0 times it would not be 0.
     return jnp.where(alpha == one, old, jnp.where(alpha == jnp.zeros_like(one), new, moved))
 
 
-# Compiled on its own where nothing else is: one call in place of thirty.
-@functools.partial(jax.jit, static_argnames="skip_nonfinite", inline=True)
 def updated(
     running: Statistics,
     batch: Moments,
@@ -61,27 +60,43 @@ def updated(
     The variance of numbers from 1e19 on is no float32, and counts as the largest one. No gradient
     flows into the state.
     """
+    return _updated(running, batch, momentum, 1 - momentum, skip_nonfinite)
+
+
+# Compiled on its own where nothing else is: one call in place of thirty.
+@functools.partial(jax.jit, static_argnames="skip_nonfinite", inline=True)
+def _updated(
+    running: Statistics,
+    batch: Moments,
+    momentum: float | Array,
+    rest: float | Array,
+    skip_nonfinite: bool,
+) -> tuple[Statistics, Array]:
     batch = lax.stop_gradient(batch)
     seen = batch.count > jnp.ones_like(batch.count)
     finite = jnp.isfinite(batch.mean)
     if skip_nonfinite:
         seen &= finite & jnp.isfinite(batch.var)
     dtype = running.mean.dtype
-    alpha = jnp.broadcast_to(jnp.asarray(momentum, dtype), running.mean.shape)
+    alpha, one_less = (
+        jnp.broadcast_to(jnp.asarray(weight, dtype), running.mean.shape)
+        for weight in (momentum, rest)
+    )
     largest = jnp.full_like(running.mean, jnp.finfo(dtype).max)
-    *arrays, seen, finite, alpha, largest = alike(
+    *arrays, seen, finite, alpha, one_less, largest = alike(
         *running,
         batch.mean.astype(dtype),
         batch.var.astype(dtype),
         seen,
         finite,
         alpha,
+        one_less,
         largest,
     )
     old_mean, old_var, mean, var = arrays
     mean = jnp.where(finite, jnp.clip(mean, -largest, largest), mean)
     var = jnp.where(finite, jnp.minimum(var, largest), var)
-    moved = (move(old, new, alpha) for old, new in ((old_mean, mean), (old_var, var)))
+    moved = (move(old, new, alpha, one_less) for old, new in ((old_mean, mean), (old_var, var)))
     return Statistics(
         *(jnp.where(seen, new, old) for new, old in zip(moved, (old_mean, old_var), strict=True))
     ), seen

@@ -1,0 +1,35 @@
+"""Measures every difference and writes the table."""
+
+from pathlib import Path
+
+from benchmarks.marked_part import with_part
+
+from .difference import told
+from .registry import DIFFERENCES, SPACES
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "interop.md"
+
+
+def table() -> str:
+    """A row for each difference."""
+    lines = ["| framework | layer | situation | its own | ours |", "|---|---|---|---|---|"]
+    for difference in DIFFERENCES:
+        theirs, ours = SPACES[difference.framework]
+        cells = (told(difference.measure(space)) for space in (theirs, ours))
+        lines.append(
+            f"| {difference.framework} | {difference.layer} | {difference.situation} | "
+            + " | ".join(cells)
+            + " |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Writes the table into the page and prints it."""
+    text = table()
+    PAGE.write_text(with_part(PAGE.read_text("utf-8"), "differences", text), "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What Flax's two module systems share: axes, masks, dtypes, groups of devices and of channels.
+
+Nothing here imports Flax.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..functional.arguments import described
+from ..functional.batch_arguments import IndexGroups
+
+Array = jax.Array
+Axes = int | Sequence[int]
+
+
+def front_axes(axes: Axes, rank: int) -> tuple[int, ...]:
+    """Axes counted from the front, sorted, each once."""
+    listed = axes if isinstance(axes, Iterable) else (axes,)
+    return tuple(sorted({axis + rank if axis < 0 else axis for axis in listed}))
+
+
+def other_axes(axes: Axes, rank: int, first: int = 0) -> tuple[int, ...]:
+    """All axes from `first` on but those given."""
+    left_out = front_axes(axes, rank)
+    return tuple(axis for axis in range(first, rank) if axis not in left_out)
+
+
+def instance_axes(feature_axes: Axes, rank: int) -> tuple[int, ...]:
+    """The axes that an instance norm reduces: all but the first and those of the features."""
+    if 0 in front_axes(feature_axes, rank):
+        raise ValueError(
+            "The channel axes cannot include the leading dimension as this is assumed to be the "
+            f"batch axis. Found feature_axes={feature_axes} for an x of {rank} axes: leave axis 0 "
+            "out."
+        )
+    return other_axes(feature_axes, rank, 1)
+
+
+def group_axes(reduction_axes: Axes | None, rank: int) -> tuple[int, ...]:
+    """The axes that a group norm reduces: those given, or all but the first."""
+    axes = range(1, rank) if reduction_axes is None else front_axes(reduction_axes, rank)
+    if rank - 1 not in axes:
+        raise ValueError(
+            f"reduction_axes must include the last axis, which holds the features; found "
+            f"{reduction_axes} for an x of {rank} axes. Add -1."
+        )
+    return tuple(axes)
+
+
+def group_number(features: int, num_groups: int | None, group_size: int | None) -> int:
+    """How many groups the features make: as many as said, or as many as their size gives."""
+    if (num_groups is None) == (group_size is None):
+        raise ValueError(
+            "One of num_groups and group_size must be given, the other None; found num_groups="
+            f"{num_groups} and group_size={group_size}. num_groups is 32 unless told otherwise: "
+            "with group_size write num_groups=None."
+        )
+    name, number = ("group_size", group_size) if num_groups is None else ("num_groups", num_groups)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"{name} must be an integer above 0; found {described(number)}.")
+    if features % number:
+        raise ValueError(
+            f"{name}={number} does not divide the {features} features. Choose a divisor."
+        )
+    return features // number if num_groups is None else number
+
+
+def mask_of(mask: Any, x: Array) -> Array | None:
+    """A mask, which broadcasts to `x` from the right, as booleans with the rank of `x`."""
+    if mask is None:
+        return None
+    array = jnp.asarray(mask).astype(bool)
+    aligned = (1,) * (x.ndim - array.ndim) + array.shape
+    if len(aligned) != x.ndim or any(
+        a not in (1, n) for a, n in zip(aligned, x.shape, strict=True)
+    ):
+        raise ValueError(
+            f"mask of shape {array.shape} does not broadcast to x of shape {x.shape}. A mask of "
+            "tokens (N, L) needs an axis for the features: mask[..., None]."
+        )
+    return array.reshape(aligned)
+
+
+def computed_in(x: Any, dtype: Any) -> Array:
+    """`x` in the dtype in which it is normalized: its own, or `dtype` where that holds more."""
+    x = jnp.asarray(x)
+    return x if dtype is None else x.astype(jnp.promote_types(x.dtype, dtype))
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raises where the dtype of the result is one that holds no fractions."""
+    if dtype is not None and not jnp.issubdtype(jnp.dtype(dtype), jnp.inexact):
+        raise ValueError(
+            f"dtype must be a floating-point or complex one; found {jnp.dtype(dtype)}. Leave it "
+            "out for that of x."
+        )
+
+
+def index_groups(axis_name: Any, groups: Any) -> IndexGroups:
+    """Groups of positions of a mapped axis as tuples, checked as far as can be without the axis."""
+    if groups is None:
+        return None
+    if axis_name is None or (isinstance(axis_name, (tuple, list)) and len(axis_name) != 1):
+        raise ValueError(
+            f"axis_index_groups needs an axis_name, and one alone; found axis_name={axis_name!r}. "
+            "Name the mapped axis whose positions are grouped."
+        )
+    listed = tuple(tuple(int(position) for position in group) for group in groups)
+    positions = sorted(position for group in listed for position in group)
+    if not all(listed) or positions != list(range(len(positions))):
+        raise ValueError(
+            f"axis_index_groups must hold each position of the axis once; found {groups!r}. For "
+            "two groups of two write [[0, 1], [2, 3]]."
+        )
+    return listed
