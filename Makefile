@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-distributed lint format types differences accuracy bench sanitize clean
+.PHONY: help test demo demo-distributed lint format types differences accuracy bench conformance sanitize clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libra
 bench: $(VENV)/.installed-bench  ## Measure speed beside other libraries (ARGS="--quick"; "--help" tells all)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
+conformance: $(VENV)/.installed-conformance  ## Run the frameworks' own tests on our classes (ARGS="--only linen"; "--help" tells all)
+	$(BIN)/python -m conformance $(ARGS)
+
 # The kernels' own test program, with each set of sanitizers and each instruction set. It says
 # "skipped" for one that this processor lacks.
 SANITIZERS ?= address,undefined thread
@@ -96,6 +99,7 @@ $(VENV)/.created:
 $(VENV)/.installed-test: EXTRAS := test,peers
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-bench: EXTRAS := demo,peers
+$(VENV)/.installed-conformance: EXTRAS := conformance
 $(VENV)/.installed-lint: EXTRAS := lint
 $(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard cmake/*/* csrc/* csrc/*/*) | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
