@@ -14,7 +14,7 @@ class Difference:
 
     Args:
         framework: The framework's name.
-        layer: The layer that is measured.
+        layer: The layers that it is about.
         situation: What is done, and what is measured.
         measure: From the namespace of the layers, theirs or ours, to the measured value.
         right: Whether a measured value is what it should be.
@@ -51,14 +51,14 @@ def told(value: Any) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinity"
     short = float(f"{value:.2g}" if isinstance(value, Error) else f"{value:.3g}")
-    return f"{short + 0.0:g}" if abs(short) < 1e5 else f"{short:.1e}"
+    return f"{short + 0.0:g}" if short == 0 or 1e-3 <= abs(short) < 1e5 else f"{short:.1e}"
 
 
 def tells(cell: str, value: Any) -> bool:
     """Whether a cell of the table tells a value that is measured anew.
 
-    Errors are held to a factor of 4, as processors round in other ways; other numbers to the
-    digits that are told.
+    Errors are held to a factor of 4, as processors round in other ways, those of float32's own
+    rounding from above alone; other numbers to the digits that are told.
     """
     if isinstance(value, tuple):
         parts = cell.split(", ")
@@ -70,7 +70,7 @@ def tells(cell: str, value: Any) -> bool:
     except ValueError:
         return False
     if isinstance(value, Error):
-        return number / 4 <= value <= 4 * number
+        return value <= 4 * number and (number < 1e-6 or value >= number / 4)
     return math.isclose(number, value, rel_tol=0.005, abs_tol=0.006)
 
 

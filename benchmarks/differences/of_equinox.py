@@ -87,8 +87,8 @@ def after_single_samples(space: Any) -> float:
 
 
 def spread_of_large_numbers(space: Any) -> float:
-    """The spread of what layer norm makes of numbers with a spread of 1e20."""
-    y = space.LayerNorm(256)(jnp.asarray(1e20 * standard_normal(256), jnp.float32))
+    """The spread of what layer norm makes of many numbers with a spread of 2e17."""
+    y = space.LayerNorm(65536)(jnp.asarray(2e17 * standard_normal(65536), jnp.float32))
     return float(np.std(np.asarray(y, np.float64)))
 
 
@@ -114,7 +114,7 @@ DIFFERENCES = [
     ),
     row(
         "LayerNorm",
-        "x with a spread of 1e20: spread of y, 1 in truth",
+        "65536 numbers with a spread of 2e17: spread of y, 1 in truth",
         spread_of_large_numbers,
         ONE,
     ),
@@ -126,14 +126,14 @@ DIFFERENCES = [
     ),
     row(
         "RMSNorm",
-        "complex x: mean of the absolute square of y, 1 in truth",
+        "complex x: mean absolute square of y, 1 in truth",
         square_of_complex,
         ONE,
     ),
     *(
         row(
             "BatchNorm",
-            f'mode "batch", {steps} of a variance of 1: the variance by which evaluation divides',
+            f'mode "batch", variance 1: the variance of evaluation after {steps}',
             partial(variance_of_evaluation, number),
             ONE,
         )
@@ -141,13 +141,13 @@ DIFFERENCES = [
     ),
     row(
         "BatchNorm",
-        'mode "ema", evaluated before any training: factor of x, 1 in truth',
+        'mode "ema", before training: what evaluation multiplies x by, 1 in truth',
         factor_before_training,
         ONE,
     ),
     row(
         "BatchNorm",
-        'mode "ema", 100 batches of one element a channel: the running variance, from 1',
+        'mode "ema", 100 batches of one element a channel: running variance, from 1',
         after_single_samples,
         ONE,
     ),
@@ -159,7 +159,7 @@ DIFFERENCES = [
     ),
     row(
         "BatchNorm",
-        'bfloat16 x, mode "batch": relative error of the running variance',
+        'bfloat16 x, mode "batch": relative error of running variance',
         lambda space: half(space)[1],
         within(1e-6),
     ),
