@@ -53,9 +53,9 @@ def public_methods(owner: type) -> Iterator[tuple[str, Any]]:
     `tree_flatten` and its like belong to JAX's protocol for PyTrees, as `__eq__` to Python's.
     """
     for name, member in vars(owner).items():
-        if inspect.isfunction(member) and (
-            name == "__call__" or not name.startswith(("_", "tree_"))
-        ):
+        # A function of another module is a default value: Linen keeps those in the class.
+        written = inspect.isfunction(member) and member.__module__ == owner.__module__
+        if written and (name == "__call__" or not name.startswith(("_", "tree_"))):
             yield f"{owner.__name__}.{name}", member
 
 

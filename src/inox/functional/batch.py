@@ -143,13 +143,19 @@ def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Arra
         rstd, _ = reciprocal_deviation(denominator, used.scale)
     if batch.whole:  # where nothing takes part, 0 as everywhere, not x / sqrt(epsilon)
         rstd = rstd if given else masked(rstd, moments.count > 0)
+    scale = batch.scale
+    if given and scale is not None and scale.shape == rstd.shape:
+        # A product of channels in place of one of all elements, with as many roundings. XLA's CPU
+        # compiler puts so many operations into one loop with a convolution, and no more: measured
+        # on a convolutional net in evaluation, 1.10 times Flax' time before, 0.94 with it.
+        rstd, scale = rstd * scale, None
     return affine(
         batch.reduction.implementation,
         batch.upcast,
         used.mean,
         used.mean_low,
         rstd,
-        batch.scale,
+        scale,
         batch.bias,
         None if batch.whole else batch.where,
     )

@@ -208,9 +208,9 @@ class BatchNorm(eqx.nn.StatefulLayer):
             return normalize_by(over, x, mean, var, scale, bias), state
         y, moments = normalize_batch(over, x, scale, bias)
         seen = jnp.all(moments.count > jnp.ones_like(moments.count))
-        # One counter serves both in evaluation, so the mean does not move without the variance.
+        # One count serves the mean and the variance: where one can't move, neither does.
         new = (
-            jnp.where(seen, value, old)
+            jnp.where(seen, value, old.astype(value.dtype))
             for value, old in zip(
                 moved(mean, var, moments, self.momentum), (mean, var), strict=True
             )
