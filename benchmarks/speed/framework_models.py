@@ -65,6 +65,7 @@ MODELS = {
     "equinox convolutional": Entry("Equinox, convolutional net", *EQUINOX, "convolutional"),
     "equinox transformer": Entry("Equinox, transformer", *EQUINOX, "transformer"),
     "haiku convolutional": Entry("Haiku, convolutional net", *HAIKU, "convolutional"),
+    "haiku resnet": Entry("Haiku, its own ResNet-18", *HAIKU, "resnet"),
     "haiku transformer": Entry("Haiku, transformer", *HAIKU, "transformer"),
 }
 
