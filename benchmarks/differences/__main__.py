@@ -1,5 +1,6 @@
 """Measures every difference and writes the table."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.marked_part import with_part
@@ -7,11 +8,12 @@ from benchmarks.marked_part import with_part
 from .difference import told
 from .registry import DIFFERENCES, SPACES
 
+MEASURED = ("jax", "flax", "equinox", "dm-haiku")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "interop.md"
 
 
 def table() -> str:
-    """A row for each difference."""
+    """A row for each difference, and of which releases they are."""
     lines = ["| framework | layer | situation | its own | ours |", "|---|---|---|---|---|"]
     for difference in DIFFERENCES:
         theirs, ours = SPACES[difference.framework]
@@ -21,7 +23,8 @@ def table() -> str:
             + " | ".join(cells)
             + " |"
         )
-    return "\n".join(lines)
+    told_versions = ", ".join(f"{name} {version(name)}" for name in MEASURED)
+    return "\n".join([*lines, "", f"Measured on CPU with {told_versions}."])
 
 
 def main() -> None:

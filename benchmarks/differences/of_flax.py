@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from .difference import Difference, attempt
+from .difference import Difference, Error, attempt, distance, within
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((16, 8, 64)).astype(np.float32)
@@ -34,10 +34,10 @@ def layer(name: str, space: Any, x: Any, *, mask: Any = None, **arguments: Any) 
     return getattr(space, name)(x.shape[-1], **arguments, rngs=nnx.Rngs(0))(x, mask=mask)
 
 
-def offset_error(apply: Any, space: Any) -> float:
+def offset_error(apply: Any, space: Any) -> Error:
     """The largest error of y where x has a mean of 3000 spreads."""
     x = (X + 3000).astype(np.float32)
-    return float(np.max(np.abs(np.asarray(apply(space, x)) - exact(x, (-1,)))))
+    return distance(apply(space, x), exact(x, (-1,)))
 
 
 def nan_gradients(apply: Any, space: Any) -> int:
@@ -82,11 +82,11 @@ def groups_under_vmap(space: Any) -> str:
     return attempt(call)
 
 
-def half_error(space: Any) -> float:
+def half_error(space: Any) -> Error:
     """The largest error of y in bfloat16 where x, in float32, has a mean of 300 spreads."""
     x = (X + 300).astype(np.float32)
     y = layer("LayerNorm", space, x, dtype=jnp.bfloat16)
-    return float(np.max(np.abs(np.asarray(y, np.float64) - exact(x, (-1,)))))
+    return distance(y, exact(x, (-1,)))
 
 
 def large_variance(space: Any) -> float:
@@ -101,10 +101,10 @@ def large_variance(space: Any) -> float:
 def per_position(space: Any) -> Any:
     """The largest error of y of groups at each position, or the error."""
 
-    def call() -> float:
+    def call() -> Error:
         y = layer("GroupNorm", space, X, num_groups=4, reduction_axes=(-1,))
         expected = exact(X.reshape(16, 8, 4, 16), (-1,)).reshape(X.shape)
-        return float(np.max(np.abs(np.asarray(y) - expected)))
+        return distance(y, expected)
 
     return attempt(call)
 
@@ -118,12 +118,8 @@ def complex_mean(space: Any) -> str:
     """The running mean of complex numbers whose mean is 2 + 3j."""
     norm = space.BatchNorm(1, momentum=0.0, rngs=nnx.Rngs(0))
     norm(jnp.array([[1.0 + 2.0j], [3.0 + 4.0j]]))
-    return str(complex(norm.mean[0]))
-
-
-def small(value: Any) -> bool:
-    """An error of rounding."""
-    return isinstance(value, float) and value < 1e-5
+    mean = complex(norm.mean[0])
+    return f"{mean.real:g} + {mean.imag:g}j"
 
 
 NNX, LINEN = "Flax NNX", "Flax Linen"
@@ -135,52 +131,56 @@ DIFFERENCES = [
         "LayerNorm",
         "x with a mean of 3000 spreads: largest error of y",
         partial(offset_error, partial(layer, "LayerNorm")),
-        small,
+        within(1e-5),
     ),
     Difference(
         LINEN,
         "LayerNorm",
         "x with a mean of 3000 spreads: largest error of y",
         partial(offset_error, partial(linen, "LayerNorm")),
-        small,
+        within(1e-5),
     ),
     Difference(
         NNX,
         "BatchNorm",
-        "NaN in padding: gradients at the 5120 valid positions that are NaN",
+        "NaN in padding: how many of the 5120 gradients elsewhere are NaN",
         partial(nan_gradients, partial(layer, "BatchNorm")),
         lambda value: value == 0,
     ),
     Difference(
         LINEN,
         "BatchNorm",
-        "NaN in padding: gradients at the 5120 valid positions that are NaN",
+        "NaN in padding: how many of the 5120 gradients elsewhere are NaN",
         partial(nan_gradients, partial(linen, "BatchNorm", use_running_average=False)),
         lambda value: value == 0,
     ),
     Difference(
         NNX,
         "BatchNorm",
-        "a batch of which the mask holds nothing: the running mean, from 0",
+        "a mask that holds nothing: running mean, from 0",
         lambda space: float(running(space, X, mask=np.zeros((16, 8, 1), bool)).mean[0]),
         lambda value: value == 0,
     ),
     Difference(
         NNX,
         "BatchNorm",
-        "100 batches of one element a channel: the running variance, from 1",
+        "100 batches of one element a channel: running variance, from 1",
         lambda space: float(running(space, X[:1, 0], 100).var[0]),
         lambda value: value == 1,
     ),
     Difference(
         LINEN,
         "BatchNorm",
-        "two devices with 6 and 1 valid elements of 0 and 7: the mean, 1 in truth",
+        "a mask leaves six 0 on one device, one 7 on another: mean, 1 in truth",
         unequal_mean,
-        lambda value: abs(value - 1) < 1e-6,
+        within(1e-6, of=1.0),
     ),
     Difference(
-        LINEN, "LayerNorm", "`axis_index_groups` under `vmap`", groups_under_vmap, "pooled".__eq__
+        LINEN,
+        "LayerNorm",
+        "`axis_index_groups` under `vmap`: statistics",
+        groups_under_vmap,
+        "pooled".__eq__,
     ),
     Difference(
         NNX,
@@ -194,28 +194,34 @@ DIFFERENCES = [
         "all",
         "`dtype=bfloat16`, float32 x with a mean of 300 spreads: largest error of y",
         half_error,
-        lambda value: value <= 2**-7,
+        within(2**-7),
     ),
     Difference(
         NNX,
         "BatchNorm",
         "`dtype=float16`, x with a spread of 300, evaluation: spread of y, 1 in truth",
         large_variance,
-        lambda value: abs(value - 1) < 1e-2,
+        within(1e-2, of=1.0),
     ),
     Difference(
         NNX,
         "GroupNorm",
-        "`reduction_axes=(-1,)`, groups at each position: largest error of y",
+        "each position alone, `reduction_axes=(-1,)`: largest error of y",
         per_position,
-        small,
+        within(1e-5),
     ),
-    Difference(LINEN, "GroupNorm", "a mask of tokens (16, 8, 1)", token_mask, "(16, 8, 64)".__eq__),
+    Difference(
+        LINEN,
+        "GroupNorm",
+        "x of shape (16, 8, 64), a mask (16, 8, 1) of tokens: shape of y",
+        token_mask,
+        "(16, 8, 64)".__eq__,
+    ),
     Difference(
         NNX,
         "BatchNorm",
-        "complex x with a mean of 2 + 3j: the running mean",
+        "complex x with a mean of 2 + 3j: running mean",
         complex_mean,
-        "(2+3j)".__eq__,
+        "2 + 3j".__eq__,
     ),
 ]

@@ -4,20 +4,10 @@ from functools import partial
 from typing import Any
 
 import jax
-import optax
-from flax.core import FrozenDict, freeze
+from flax.core import freeze
 
-from .framework_models import (
-    CLASSES,
-    DEPTH,
-    HEADS,
-    LEARNING_RATE,
-    WIDTH,
-    Steps,
-    cross_entropy,
-    images,
-    tokens,
-)
+from .framework_models import CLASSES, DEPTH, HEADS, WIDTH, Steps, images, tokens
+from .framework_steps import flattened, with_adam
 from .networks import STAGES
 
 
@@ -52,31 +42,19 @@ def transformer(nn: Any) -> Steps:
 
 
 def _steps(model: Any, batch: Any) -> Steps:
-    """A step of Adam, and one in evaluation."""
-    optimizer = optax.adam(LEARNING_RATE)
+    """Of the parameters and the statistics among the variables."""
     variables = model.init(jax.random.key(0), batch[0], train=False)
     params, stats = variables["params"], variables.get("batch_stats", {})
-    carried = params, stats, optimizer.init(params)
 
-    def train(carried: Any, x: Any, labels: Any) -> tuple[Any, Any]:
-        params, stats, memory = carried
+    def apply(params: Any, stats: Any, x: Any, train: bool) -> tuple[Any, Any]:
+        variables = {"params": params, "batch_stats": stats}
+        if not train:
+            return model.apply(variables, x, train=False), stats
+        y, updates = model.apply(variables, x, train=True, mutable=["batch_stats"])
+        return y, updates.get("batch_stats", {})
 
-        def loss_of(params: Any) -> Any:
-            variables = {"params": params, "batch_stats": stats}
-            y, updates = model.apply(variables, x, train=True, mutable=["batch_stats"])
-            return cross_entropy(y, labels), updates.get("batch_stats", {})
+    def per_call() -> Any:
+        return flattened(freeze({"params": params, "batch_stats": stats}))
 
-        (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
-        updates, memory = optimizer.update(gradients, memory, params)
-        return (optax.apply_updates(params, updates), stats, memory), loss
-
-    def evaluate(carried: Any, x: Any) -> Any:
-        return model.apply({"params": carried[0], "batch_stats": carried[1]}, x, train=False)
-
-    def per_call() -> FrozenDict:
-        leaves, structure = jax.tree.flatten(freeze({"params": params, "batch_stats": stats}))
-        return jax.tree.unflatten(structure, leaves)
-
-    return Steps(
-        carried, batch, train, evaluate, per_call, "flatten and unflatten of the variables, frozen"
-    )
+    called = "flatten and unflatten of the variables, frozen"
+    return with_adam(apply, params, stats, batch, per_call, called)

@@ -55,11 +55,18 @@ class Entry(NamedTuple):
 
 NNX = ("flax", "flax.nnx", "inox.interop.flax_nnx", "framework_nnx")
 LINEN = ("flax", "flax.linen", "inox.interop.flax_linen", "framework_linen")
+EQUINOX = ("equinox", "equinox.nn", "inox.interop.equinox", "framework_equinox")
+HAIKU = ("haiku", "haiku", "inox.interop.haiku", "framework_haiku")
 MODELS = {
     "nnx convolutional": Entry("Flax NNX, convolutional net", *NNX, "convolutional"),
     "nnx transformer": Entry("Flax NNX, transformer", *NNX, "transformer"),
     "linen convolutional": Entry("Flax Linen, convolutional net", *LINEN, "convolutional"),
     "linen transformer": Entry("Flax Linen, transformer", *LINEN, "transformer"),
+    "equinox convolutional": Entry("Equinox, convolutional net", *EQUINOX, "convolutional"),
+    "equinox transformer": Entry("Equinox, transformer", *EQUINOX, "transformer"),
+    "haiku convolutional": Entry("Haiku, convolutional net", *HAIKU, "convolutional"),
+    "haiku resnet": Entry("Haiku, its own ResNet-18", *HAIKU, "resnet"),
+    "haiku transformer": Entry("Haiku, transformer", *HAIKU, "transformer"),
 }
 
 

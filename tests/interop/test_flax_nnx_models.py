@@ -142,8 +142,8 @@ def test_outputs_agree_in_training_and_in_evaluation(name):
 def test_twenty_steps_of_training(name):
     """Losses, parameters, statistics and outputs stay together, and ours as near to float64.
 
-    Training amplifies rounding, so what is asked is an error against float64 no larger than twice
-    that of Flax' own norms, whose rounding is as random as ours, and 1e-4 at most.
+    Training amplifies rounding, so what is asked is an error against float64 of at most twice that
+    of Flax' own norms, whose rounding is as random as ours, or of the bound of a single call.
     """
     exact = trained(name, THEIRS, wide=True)
     assert exact[0][-1] < 0.8 * exact[0][0]
@@ -155,8 +155,7 @@ def test_twenty_steps_of_training(name):
         for whose in (THEIRS, OURS)
     )
     for their_error, our_error in zip(theirs, ours, strict=True):
-        assert our_error < max(2 * their_error, CLOSE)
-        assert our_error < 1e-4
+        assert our_error < max(2 * their_error, CLOSE) < 1e-4
 
 
 def test_a_mean_of_three_thousand():
@@ -258,7 +257,7 @@ def test_rematerialization(name):
 def test_the_optimizer_trains_scale_and_bias(name):
     """Each of them moves with `wrt=nnx.Param`, and no statistic is among what it trains."""
     before, after = values(made(name, OURS), nnx.Param), trained(name, OURS)[1]
-    affine = [path for path in before if path[-1] in ("scale", "bias")]
+    affine = [path for path in after if path[-1] in ("scale", "bias")]
     assert affine
     for path in affine:
         assert float(np.abs(after[path] - before[path]).max()) > 0, path

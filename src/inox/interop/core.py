@@ -205,10 +205,8 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
     if not jnp.iscomplexobj(moments.mean):
         running = Statistics(mean.astype(wide), var.astype(wide))
-        one_more = moments._replace(count=moments.count + jnp.ones_like(moments.count))
-        new_mean = updated(running, one_more, momentum, False)[0].mean
-        new_var = updated(running, moments, momentum, False)[0].var
-        return new_mean.astype(mean.dtype), new_var.astype(var.dtype)
+        new, _ = updated(running, moments, momentum, False, mean_of_one=True)
+        return new.mean.astype(mean.dtype), new.var.astype(var.dtype)
     parts = (
         moved(part(mean), var, moments._replace(mean=part(moments.mean)), momentum)
         for part in (jnp.real, jnp.imag)

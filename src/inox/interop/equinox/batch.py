@@ -207,8 +207,14 @@ class BatchNorm(eqx.nn.StatefulLayer):
             mean, var = without_start(mean, var, self.momentum, count)
             return normalize_by(over, x, mean, var, scale, bias), state
         y, moments = normalize_batch(over, x, scale, bias)
-        new = moved(mean, var, moments, self.momentum)
         seen = jnp.all(moments.count > jnp.ones_like(moments.count))
+        # One count serves the mean and the variance: where one can't move, neither does.
+        new = (
+            jnp.where(seen, value, old.astype(value.dtype))
+            for value, old in zip(
+                moved(mean, var, moments, self.momentum), (mean, var), strict=True
+            )
+        )
         state = state.set(self.batch_counter, jnp.where(seen, count + 1, count))
         return y, state.set(self.batch_state_index, _stored(new, stored))
 

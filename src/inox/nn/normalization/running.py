@@ -52,42 +52,48 @@ def updated(
     batch: Moments,
     momentum: float | Array,
     skip_nonfinite: bool,
+    mean_of_one: bool = False,
 ) -> tuple[Statistics, Array]:
     """The running statistics after a batch, and which channels it has changed.
 
     A channel stays as it was of which the batch holds fewer than two elements: nothing, or one,
-    which has no variance. So does, with `skip_nonfinite`, one whose mean or variance is not finite.
+    which has no variance (with `mean_of_one`, its mean moves all the same, as under the names of
+    other frameworks). So does, with `skip_nonfinite`, one whose mean or variance is not finite.
     The variance of numbers from 1e19 on is no float32, and counts as the largest one. No gradient
     flows into the state.
     """
-    return _updated(running, batch, momentum, 1 - momentum, skip_nonfinite)
+    return _updated(running, batch, momentum, 1 - momentum, skip_nonfinite, mean_of_one)
 
 
 # Compiled on its own where nothing else is: one call in place of thirty.
-@functools.partial(jax.jit, static_argnames="skip_nonfinite", inline=True)
+@functools.partial(jax.jit, static_argnames=("skip_nonfinite", "mean_of_one"), inline=True)
 def _updated(
     running: Statistics,
     batch: Moments,
     momentum: float | Array,
     rest: float | Array,
     skip_nonfinite: bool,
+    mean_of_one: bool,
 ) -> tuple[Statistics, Array]:
     batch = lax.stop_gradient(batch)
-    seen = batch.count > jnp.ones_like(batch.count)
+    several = batch.count > jnp.ones_like(batch.count)
+    counted = batch.count > jnp.zeros_like(batch.count) if mean_of_one else several
     finite = jnp.isfinite(batch.mean)
     if skip_nonfinite:
-        seen &= finite & jnp.isfinite(batch.var)
+        several &= finite & jnp.isfinite(batch.var)
+        counted &= several
     dtype = running.mean.dtype
     alpha, one_less = (
         jnp.broadcast_to(jnp.asarray(weight, dtype), running.mean.shape)
         for weight in (momentum, rest)
     )
     largest = jnp.full_like(running.mean, jnp.finfo(dtype).max)
-    *arrays, seen, finite, alpha, one_less, largest = alike(
+    *arrays, counted, several, finite, alpha, one_less, largest = alike(
         *running,
         batch.mean.astype(dtype),
         batch.var.astype(dtype),
-        seen,
+        counted,
+        several,
         finite,
         alpha,
         one_less,
@@ -96,7 +102,6 @@ def _updated(
     old_mean, old_var, mean, var = arrays
     mean = jnp.where(finite, jnp.clip(mean, -largest, largest), mean)
     var = jnp.where(finite, jnp.minimum(var, largest), var)
-    moved = (move(old, new, alpha, one_less) for old, new in ((old_mean, mean), (old_var, var)))
-    return Statistics(
-        *(jnp.where(seen, new, old) for new, old in zip(moved, (old_mean, old_var), strict=True))
-    ), seen
+    mean = jnp.where(counted, move(old_mean, mean, alpha, one_less), old_mean)
+    var = jnp.where(several, move(old_var, var, alpha, one_less), old_var)
+    return Statistics(mean, var), several
