@@ -67,11 +67,11 @@ def check_layer(layer: NormalizationLayer, other: Any) -> None:
         theirs["scale_offset"] = 0.0
     check_settings(layer, f"{type(other).__name__} of Keras", theirs)
     if kind_of(layer) in (LayerNorm, RMSNorm) and hasattr(other, "axis"):
-        axes = np.size(other.axis)
-        if axes != np.size(layer.axis):
+        axes, ours = np.size(other.axis), getattr(layer, "axis", -1)
+        if axes != np.size(ours):
             raise ValueError(
                 f"axis of the layer must be {axes} axes, as the {type(other).__name__} of Keras "
-                f"normalizes over axis={other.axis}; found {layer.axis}. Build it as "
+                f"normalizes over axis={other.axis}; found {ours}. Build it as "
                 f"{type(layer).__name__}({tuple(range(-axes, 0))}, ...)."
             )
     held = layer.scale if layer.scale is not None else layer.bias
