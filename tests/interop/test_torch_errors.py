@@ -256,3 +256,9 @@ def test_tensors_without_numbers(peer):
     ):
         with pytest.raises(TypeError, match=r"'weight'.*found Tensor.*dense array"):
             load(LayerNorm(scale=jnp.ones(C)), {}, {"weight": tensor})
+
+
+def test_arrays_for_a_layer_that_holds_none():
+    """What is extra for a layer without scale and bias is no matter of the prefix alone."""
+    with pytest.raises(ValueError, match=r"it holds nothing\. Build the layer with all"):
+        load(LayerNorm(), {}, {"weight": np.ones(3, np.float32)})

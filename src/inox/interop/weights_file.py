@@ -96,8 +96,8 @@ def opened(path: str | os.PathLike[str]) -> Generator[Mapping[str, Any]]:
             f"weights names the file {str(path)!r}, which is not there. Give the path of a "
             f"{ENDING} file, a Keras layer or its arrays."
         )
-    with path.open("rb") as file:
-        start = file.read(len(SIGNATURE))
+    with path.open("rb") as raw:
+        start = raw.read(len(SIGNATURE))
     if start != SIGNATURE:
         raise ValueError(
             f"weights names {path.name!r}, which is no file of HDF5: it starts with {start!r}. "
@@ -110,5 +110,11 @@ def opened(path: str | os.PathLike[str]) -> Generator[Mapping[str, Any]]:
         raise ValueError(
             f"weights names {path.name!r}, which is damaged: {error}. {CURE}"
         ) from None
-    with opened_file as arrays:
-        yield WeightsFile(arrays, h5py.Dataset)
+    with opened_file as file:
+        try:
+            arrays = WeightsFile(file, h5py.Dataset)
+        except (RuntimeError, KeyError, OSError) as error:  # of a heap or tree that can't be read
+            raise ValueError(
+                f"weights names {path.name!r}, which is damaged: {error}. {CURE}"
+            ) from None
+        yield arrays
