@@ -246,3 +246,14 @@ def test_a_path_with_a_slash_in_front(tmp_path):
         prefix = file["x"].name
     layer, _ = load(LayerNorm(scale=jnp.ones(C)), {}, path, prefix)
     np.testing.assert_array_equal(layer.scale.value, 2 * ONES)
+
+
+def test_a_shape_that_no_layer_has_is_not_read(tmp_path):
+    """A file of two kilobytes may declare 64 tebibytes: nothing of the kind is allocated."""
+    path = tmp_path / "bomb.weights.h5"
+    with h5py.File(path, "w") as file:
+        for name in "01":
+            file.create_dataset(f"vars/{name}", (1 << 44,), "float32", chunks=(1 << 20,))
+    layer = LayerNorm(scale=jnp.ones(C), bias=jnp.zeros(C))
+    with pytest.raises(ValueError, match=r"17592186044416.*more numbers"):
+        load(layer, {}, path)

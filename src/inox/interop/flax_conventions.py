@@ -80,11 +80,21 @@ def group_number(features: int, num_groups: int | None, group_size: int | None) 
     return features // number if num_groups is None else number
 
 
-def mask_of(mask: Any, x: Array) -> Array | None:
-    """A mask, which broadcasts to `x` from the right, as booleans with the rank of `x`."""
+def mask_of(mask: Any, x: Array, *, cast: bool = False) -> Array | None:
+    """A mask, which broadcasts to `x` from the right, with the rank of `x`.
+
+    Linen casts numbers to booleans, NNX refuses them.
+    """
     if mask is None:
         return None
-    array = jnp.asarray(mask).astype(bool)
+    array = jnp.asarray(mask)
+    if cast:
+        array = array.astype(bool)
+    elif array.dtype != jnp.bool_:
+        raise TypeError(
+            f"mask must be boolean; found dtype {array.dtype}. Compare to make one, for example "
+            "mask > 0."
+        )
     aligned = (1,) * (x.ndim - array.ndim) + array.shape
     if len(aligned) != x.ndim or any(
         a not in (1, n) for a, n in zip(aligned, x.shape, strict=True)
