@@ -69,7 +69,7 @@ def summary_of(report: pytest.TestReport | pytest.CollectReport) -> str:
     if crash is not None:
         return crash.message
     if isinstance(report.longrepr, tuple):  # of a test that is skipped: file, line, reason
-        return report.longrepr[2]
+        return report.longrepr[2].removeprefix("Skipped: ")
     return report.longreprtext
 
 
