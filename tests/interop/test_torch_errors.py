@@ -270,3 +270,10 @@ def test_parameters_of_images_are_to_be_reshaped(shape):
     images = FULL | {"bn1.weight": np.ones(shape, np.float32)}
     with pytest.raises(ValueError, match=rf"reshape.*\({C},\)"):
         load(*batch_norm(), images, "bn1")
+
+
+def test_a_whole_checkpoint_is_told():
+    """What trainers save holds the state_dict beside the epoch: the cure names its key."""
+    checkpoint = {"epoch": 3, "state_dict": FULL}
+    with pytest.raises(ValueError, match=r"'state_dict'.*checkpoint\['state_dict'\]"):
+        load(*batch_norm(), checkpoint, "bn1")
