@@ -36,6 +36,18 @@ def test_models_differ_in_their_norms_alone(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_the_exchange_reaches_the_program(name):
+    """The same model lowers to the same program again, and to another one with our norms."""
+    import_peer(MODELS[name].framework)
+    same, theirs, ours = (
+        jax.jit(steps.evaluate).lower(steps.carried, steps.batch[0]).as_text()
+        for steps in map(MODELS[name].make, ("theirs", *frameworks.WHOSE))
+    )
+    assert same == theirs
+    assert theirs != ours
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_norms_are_taken_from_the_modules_named(name):
     """Ours is an adapter, theirs is not."""
     import_peer(MODELS[name].framework)

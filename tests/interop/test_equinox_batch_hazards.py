@@ -200,3 +200,15 @@ def test_complex_input_has_complex_statistics(mode, rng):
     if mode == "batch":
         mean, var = (np.average(pair, 0, [0.09, 0.1]) for pair in zip(*moments, strict=True))
     np.testing.assert_allclose(evaluated, (x - mean) / np.sqrt(var + 1e-5), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels", [1, 5])
+def test_the_state_of_a_model_with_other_channels(channels, mode, inference):
+    """The indices of two models are alike, their channels not: named before any work is done."""
+    layer, _ = eqx.nn.make_with_state(ours.BatchNorm)(3, "batch", mode=mode)
+    _, state = eqx.nn.make_with_state(ours.BatchNorm)(channels, "batch", mode=mode)
+    layer = eqx.nn.inference_mode(layer, inference)
+    with pytest.raises(ValueError, match="it is that of another model"):
+        batched(layer, jnp.ones((4, 3)), state)

@@ -178,7 +178,7 @@ def test_no_weight_decay_for_scale_and_bias(name, whose):
 # ---- annotations of sharding
 
 
-MESH = {"axis_shapes": (2, 4), "axis_names": ("data", "model"), "axis_types": (AxisType.Auto,) * 2}
+MESH = (2, 4), ("data", "model")
 
 
 def nnx_annotated(nnx):
@@ -203,7 +203,7 @@ def nnx_annotated(nnx):
 
 def test_annotations_of_nnx_on_a_mesh():
     """Metadata is that of Flax; parameters lie where it says, in training too; the result stays."""
-    mesh = jax.make_mesh(**MESH)
+    mesh = jax.make_mesh(*MESH, axis_types=(AxisType.Auto,) * 2)
     x = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     alone = nnx_annotated(flax_nnx)
     with nnx.use_eager_sharding(False):
@@ -253,7 +253,7 @@ def linen_annotated(nn):
 
 def test_annotations_of_linen_on_a_mesh():
     """Boxes are those of Flax; variables lie where they say; the result stays."""
-    mesh = jax.make_mesh(**MESH)
+    mesh = jax.make_mesh(*MESH, axis_types=(AxisType.Auto,) * 2)
     x = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     specs = []
     for module in (linen, flax_linen):

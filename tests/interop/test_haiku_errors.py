@@ -41,6 +41,8 @@ AT_CALL = [
     (lambda: ours.LayerNorm(-1, **NONE)(X, np.ones(3)), r"scale of shape \(3,\) does not"),
     (lambda: ours.LayerNorm(-1, **NONE)(X, 1.0, X[None]), "offset of shape"),
     (lambda: ours.LayerNorm(-1, **NONE, eps=-1.0)(X), "epsilon"),
+    (lambda: ours.BatchNorm(**NONE, decay_rate=1.0)(X, True), r"decay_rate.*\[0, 1\).*0\.99"),
+    (lambda: ours.BatchNorm(**NONE, decay_rate=-3)(X, True), "decay_rate.*-3"),
 ]
 
 

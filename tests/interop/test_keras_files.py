@@ -224,3 +224,36 @@ def test_keys_of_a_dump():
         assert list(found) == [f"layers/bn/vars/{index}" for index in range(3)]
     np.testing.assert_array_equal(found["layers/bn/vars/0"], np.full(C, 7.0))
     assert list(dump(layer, state)) == ["vars/0", "vars/1", "vars/2"]
+
+
+def test_a_file_with_a_damaged_index(tmp_path):
+    """Bytes overwritten in the table of names are told as damage, whatever h5py makes of them."""
+    path = tmp_path / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["x/vars/0"] = ONES
+    content = path.read_bytes()
+    assert b"HEAP" in content
+    path.write_bytes(content.replace(b"HEAP", b"PAEH"))
+    with pytest.raises(ValueError, match=r"'model\.weights\.h5', which is damaged"):
+        load(LayerNorm(scale=jnp.ones(C)), {}, path, "x")
+
+
+def test_a_path_with_a_slash_in_front(tmp_path):
+    """As h5py itself names the groups of a file."""
+    path = tmp_path / "model.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["x/vars/0"] = 2 * ONES
+        prefix = file["x"].name
+    layer, _ = load(LayerNorm(scale=jnp.ones(C)), {}, path, prefix)
+    np.testing.assert_array_equal(layer.scale.value, 2 * ONES)
+
+
+def test_a_shape_that_no_layer_has_is_not_read(tmp_path):
+    """A file of two kilobytes may declare 64 tebibytes: nothing of the kind is allocated."""
+    path = tmp_path / "bomb.weights.h5"
+    with h5py.File(path, "w") as file:
+        for name in "01":
+            file.create_dataset(f"vars/{name}", (1 << 44,), "float32", chunks=(1 << 20,))
+    layer = LayerNorm(scale=jnp.ones(C), bias=jnp.zeros(C))
+    with pytest.raises(ValueError, match=r"17592186044416.*more numbers"):
+        load(layer, {}, path)

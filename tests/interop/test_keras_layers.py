@@ -256,3 +256,16 @@ def test_refused_lists():
         load(layer, state, 3)
     with pytest.raises(TypeError, match=r"prefix must be a string; found int"):
         load(layer, state, [ones] * 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [(LayerNorm, layers.LayerNormalization), (RMSNorm, layers.RMSNormalization)],
+)
+def test_as_many_axes_as_the_keras_layer(kind, theirs):
+    """A layer over two axes is none of Keras' over one, though its arrays may fit."""
+    other = theirs(epsilon=1e-3)
+    other.build((2, 4, C))
+    layer = kind((-2, -1), epsilon=1e-3, **arrays(bias=kind is LayerNorm))
+    with pytest.raises(ValueError, match="axis of the layer must be 1 axes"):
+        load(layer, {}, other)

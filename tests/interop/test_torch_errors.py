@@ -256,3 +256,24 @@ def test_tensors_without_numbers(peer):
     ):
         with pytest.raises(TypeError, match=r"'weight'.*found Tensor.*dense array"):
             load(LayerNorm(scale=jnp.ones(C)), {}, {"weight": tensor})
+
+
+def test_arrays_for_a_layer_that_holds_none():
+    """What is extra for a layer without scale and bias is no matter of the prefix alone."""
+    with pytest.raises(ValueError, match=r"it holds nothing\. Build the layer with all"):
+        load(LayerNorm(), {}, {"weight": np.ones(3, np.float32)})
+
+
+@pytest.mark.parametrize("shape", [(1, C, 1, 1), (C, 1, 1)])
+def test_parameters_of_images_are_to_be_reshaped(shape):
+    """Hand-written norms hold (1, C, 1, 1): the cure is to reshape them, not to build the same."""
+    images = FULL | {"bn1.weight": np.ones(shape, np.float32)}
+    with pytest.raises(ValueError, match=rf"reshape.*\({C},\)"):
+        load(*batch_norm(), images, "bn1")
+
+
+def test_a_whole_checkpoint_is_told():
+    """What trainers save holds the state_dict beside the epoch: the cure names its key."""
+    checkpoint = {"epoch": 3, "state_dict": FULL}
+    with pytest.raises(ValueError, match=r"'state_dict'.*checkpoint\['state_dict'\]"):
+        load(*batch_norm(), checkpoint, "bn1")

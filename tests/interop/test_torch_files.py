@@ -119,3 +119,12 @@ def test_importing_loads_nothing():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_dtype_that_is_not_readable(tmp_path, peer):
+    """An array of float8, which NumPy has no name for, is an error with its key and the cure."""
+    torch, files = peer("torch"), peer("safetensors.torch")
+    path = tmp_path / "model.safetensors"
+    files.save_file({"weight": torch.ones(C).to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(TypeError, match=r"state_dict\['weight'\] must be .* tensor.float\(\)"):
+        load(LAYER, {}, path)

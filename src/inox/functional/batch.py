@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..kernels.explicit_sharding import alike
 from ..kernels.jax_internals import vary_over
 from .arguments import ArrayLike, AxisName, statistic_operand
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
@@ -142,7 +143,7 @@ def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Arra
     else:
         rstd, _ = reciprocal_deviation(denominator, used.scale)
     if batch.whole:  # where nothing takes part, 0 as everywhere, not x / sqrt(epsilon)
-        rstd = rstd if given else masked(rstd, moments.count > 0)
+        rstd = rstd if given else masked(*alike(rstd, moments.count > 0))
     return affine(
         batch.reduction.implementation,
         batch.upcast,

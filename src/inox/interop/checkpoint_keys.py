@@ -88,7 +88,7 @@ def keys_of(
 
 
 def _cure(missing: list[str], extra: list[str], wanted: Mapping[str, str]) -> str:
-    if len(missing) == len(wanted):
+    if missing and len(missing) == len(wanted):
         return "None of what the layer has is there: give the prefix of the layer itself."
     if missing:
         names = " and ".join(sorted({wanted[name] for name in missing}))

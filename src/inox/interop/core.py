@@ -16,6 +16,7 @@ infinity there counts as 0.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -79,11 +80,11 @@ def along(parameter: Array | None, x: Array, axes: Sequence[int]) -> Array | Non
         return None
     kept = {axis % x.ndim for axis in axes}
     shape = tuple(length if i in kept else 1 for i, length in enumerate(x.shape))
-    if parameter.size != jnp.zeros(shape, bool).size:
+    if parameter.size != math.prod(shape):
         raise ValueError(
-            f"x of shape {x.shape} has {shape} features along axes {tuple(sorted(kept))}; the "
-            f"layer's parameters have shape {parameter.shape}. Build the layer for that number of "
-            "features, or move the axis of the features."
+            f"x of shape {x.shape} has {math.prod(shape)} features along axes "
+            f"{tuple(sorted(kept))}; the layer's parameters have shape {parameter.shape}. Build "
+            "the layer for that number of features, or move the axis of the features."
         )
     return parameter.reshape(shape)
 

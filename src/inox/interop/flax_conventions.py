@@ -4,6 +4,7 @@ Nothing here imports Flax.
 """
 
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any
 
 import jax
@@ -18,8 +19,14 @@ Axes = int | Sequence[int]
 
 def front_axes(axes: Axes, rank: int) -> tuple[int, ...]:
     """Axes counted from the front, sorted, each once."""
-    listed = axes if isinstance(axes, Iterable) else (axes,)
-    return tuple(sorted({axis + rank if axis < 0 else axis for axis in listed}))
+    listed = tuple(map(index, axes if isinstance(axes, Iterable) else (axes,)))
+    for axis in listed:
+        if not -rank <= axis < rank:
+            raise ValueError(
+                f"axis {axis} is out of range for an x of {rank} axes; found {axes!r}. Use values "
+                f"from {-rank} to {rank - 1}, or give x the axes that the layer is for."
+            )
+    return tuple(sorted({axis % rank for axis in listed}))
 
 
 def other_axes(axes: Axes, rank: int, first: int = 0) -> tuple[int, ...]:
@@ -41,6 +48,11 @@ def instance_axes(feature_axes: Axes, rank: int) -> tuple[int, ...]:
 
 def group_axes(reduction_axes: Axes | None, rank: int) -> tuple[int, ...]:
     """The axes that a group norm reduces: those given, or all but the first."""
+    if reduction_axes is None and rank < 2:
+        raise ValueError(
+            f"x must have a batch axis and a channel axis, (N, *, C); found {rank} axes. Add one, "
+            "x[None], or give reduction_axes=(-1,)."
+        )
     axes = range(1, rank) if reduction_axes is None else front_axes(reduction_axes, rank)
     if rank - 1 not in axes:
         raise ValueError(
@@ -68,11 +80,21 @@ def group_number(features: int, num_groups: int | None, group_size: int | None) 
     return features // number if num_groups is None else number
 
 
-def mask_of(mask: Any, x: Array) -> Array | None:
-    """A mask, which broadcasts to `x` from the right, as booleans with the rank of `x`."""
+def mask_of(mask: Any, x: Array, *, cast: bool = False) -> Array | None:
+    """A mask, which broadcasts to `x` from the right, with the rank of `x`.
+
+    Linen casts numbers to booleans, NNX refuses them.
+    """
     if mask is None:
         return None
-    array = jnp.asarray(mask).astype(bool)
+    array = jnp.asarray(mask)
+    if cast:
+        array = array.astype(bool)
+    elif array.dtype != jnp.bool_:
+        raise TypeError(
+            f"mask must be boolean; found dtype {array.dtype}. Compare to make one, for example "
+            "mask > 0."
+        )
     aligned = (1,) * (x.ndim - array.ndim) + array.shape
     if len(aligned) != x.ndim or any(
         a not in (1, n) for a, n in zip(aligned, x.shape, strict=True)
@@ -85,9 +107,19 @@ def mask_of(mask: Any, x: Array) -> Array | None:
 
 
 def computed_in(x: Any, dtype: Any) -> Array:
-    """`x` in the dtype in which it is normalized: its own, or `dtype` where that holds more."""
+    """`x` in the dtype in which it is normalized: its own, or `dtype` where that holds more.
+
+    JAX promotes no number of 8 bits or fewer; float32 holds all of these.
+    """
     x = jnp.asarray(x)
-    return x if dtype is None else x.astype(jnp.promote_types(x.dtype, dtype))
+    if dtype is None:
+        return x
+    kinds = (
+        kind if kind.itemsize > 1 else jnp.dtype(jnp.float32)
+        for kind in (x.dtype, jnp.dtype(dtype))
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        return x.astype(jnp.promote_types(*kinds))
 
 
 def check_dtype(dtype: Any) -> None:

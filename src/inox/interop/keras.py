@@ -146,7 +146,7 @@ def dump(layer: NormalizationLayer, state: Any, prefix: str = "") -> dict[str, n
 
 
 def _path(prefix: Any) -> str:
-    path = check_prefix(prefix, "layers/batch_normalization").removesuffix("/")
+    path = check_prefix(prefix, "layers/batch_normalization").strip("/")
     return "" if path == "vars" else path.removesuffix("/vars")
 
 

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from ..nn import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from ..nn.normalization.base import NormalizationLayer
+from .layer_arrays import kind_of
 from .settings import check_kind, check_settings
 
 KINDS: dict[str, list[type[NormalizationLayer]]] = {
@@ -63,6 +66,14 @@ def check_layer(layer: NormalizationLayer, other: Any) -> None:
     if type(other).__name__ == "RMSNormalization" and hasattr(layer, "scale_offset"):
         theirs["scale_offset"] = 0.0
     check_settings(layer, f"{type(other).__name__} of Keras", theirs)
+    if kind_of(layer) in (LayerNorm, RMSNorm) and hasattr(other, "axis"):
+        axes, ours = np.size(other.axis), getattr(layer, "axis", -1)
+        if axes != np.size(ours):
+            raise ValueError(
+                f"axis of the layer must be {axes} axes, as the {type(other).__name__} of Keras "
+                f"normalizes over axis={other.axis}; found {ours}. Build it as "
+                f"{type(layer).__name__}({tuple(range(-axes, 0))}, ...)."
+            )
     held = layer.scale if layer.scale is not None else layer.bias
     if isinstance(layer, InstanceNorm) and held is not None and other.groups != held.value.size:
         raise TypeError(

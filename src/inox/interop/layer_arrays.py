@@ -6,6 +6,7 @@ there are and in which shapes, no number is rounded, and layer and state are mad
 known to fit, or not at all.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -143,7 +144,7 @@ def fitting(name: str, key: str, value: Any, held: Any, layer: NormalizationLaye
     if held.shape != value.shape and not (by_channel and held.shape == broadcast):
         raise ValueError(
             f"{key} must have the shape of the layer's {name}, {held.shape}; found {value.shape}. "
-            + _cure(name, value.shape)
+            + _cure(name, value.shape, held.shape)
         )
     dtype = _wide(held.dtype) if name in RUNNING else jax.dtypes.canonicalize_dtype(held.dtype)
     if not _holds(dtype, value.dtype):
@@ -175,7 +176,9 @@ def _holds(dtype: Any, found: Any) -> bool:
     return big.nmant >= small.nmant and big.maxexp >= small.maxexp and big.minexp <= small.minexp
 
 
-def _cure(name: str, shape: tuple[int, ...]) -> str:
+def _cure(name: str, shape: tuple[int, ...], held: tuple[int, ...]) -> str:
+    if len(held) == 1 and max(shape, default=1) == math.prod(shape) == held[0]:
+        return f"They are as many: reshape what the checkpoint has to {held}."
     other = "or give the prefix of the layer that this one stands for"
     if name in RUNNING:
         return f"Build the layer with channels={shape[-1] if shape else 1}, {other}."

@@ -23,6 +23,7 @@ from ..functional.batch import batch_moments, given_moments, normalized
 from ..functional.batch_arguments import checked_batch
 from ..functional.moments import Moments, public_moments
 from ..functional.pooling import SplitMoments
+from ..kernels.explicit_sharding import alike
 from .core import Over, normalize_batch, normalize_by
 
 Array = jax.Array
@@ -72,7 +73,7 @@ def normalize_moving(
     )
     own, old = batch_moments(batch), given_moments(batch, (mean, var))
     kept = _weight_of_old(own.count, momentum, first)
-    offset = (old.mean - own.mean) - own.mean_low
+    kept, offset = alike(kept, (old.mean - own.mean) - own.mean_low)
     moved = SplitMoments(
         own.count,
         own.mean,
@@ -123,6 +124,6 @@ def _weight_of_old(count: Array, momentum: float, first: Array) -> Array:
 
 def _between(new: Array, old: Array, weight: Array) -> Array:
     """`new` moved towards `old`; no NaN of an old value that has no weight."""
-    old = old.astype(new.dtype)
+    weight, new, old = alike(weight, new, old.astype(new.dtype))
     offset = jnp.where(weight > jnp.zeros_like(weight), old - new, jnp.zeros_like(new))
     return new + weight.astype(new.dtype) * offset

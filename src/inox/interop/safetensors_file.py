@@ -38,7 +38,14 @@ class SafetensorsFile(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:
             raise KeyError(key)
-        return self._file.get_tensor(key)
+        try:
+            return self._file.get_tensor(key)
+        except (AttributeError, TypeError) as error:  # a dtype that NumPy has no name for
+            raise TypeError(
+                f"state_dict[{key!r}] must be of a dtype that NumPy or ml_dtypes has; the library "
+                f"safetensors can't read it ({error}). Convert it in torch, tensor.float(), or "
+                "load the file there and give the mapping: safetensors.torch.load_file(path)."
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

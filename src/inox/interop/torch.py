@@ -216,6 +216,11 @@ def _opened(state_dict: Any) -> Generator[Mapping[str, Any]]:
     elif is_module(state_dict):
         yield state_dict.state_dict()
     elif isinstance(state_dict, Mapping):
+        if nested := [key for key, value in state_dict.items() if isinstance(value, Mapping)]:
+            raise ValueError(
+                f"state_dict holds mappings, such as {nested[0]!r}: it is a whole checkpoint. Give "
+                f"what it holds of the model, checkpoint[{nested[0]!r}] perhaps."
+            )
         yield state_dict
     else:
         raise TypeError(

@@ -18,6 +18,8 @@ from .libraries import library
 
 ENDING = ".weights.h5"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Far beyond the parameters of any normalization layer.
+MOST_NUMBERS = 2**28
 CURE = f"Write one in Keras: model.save_weights('model{ENDING}')."
 
 
@@ -48,14 +50,25 @@ class WeightsFile(Mapping[str, Any]):
         found = self._found[path]
         if found.is_virtual or found.external:
             raise ValueError(f"weights[{path!r}] stands in another file, which is not read. {CURE}")
+        if found.size > MOST_NUMBERS:  # declared, at least: a file of a few bytes may say so
+            raise ValueError(
+                f"weights[{path!r}] has the shape {found.shape}, more numbers than any layer that "
+                f"normalizes. {CURE}"
+            )
         if found.attrs.get("dtype") == "bfloat16" and found.dtype == np.dtype("V2"):
-            return np.asarray(found[()]).view(jnp.bfloat16)
+            return self._read(path).view(jnp.bfloat16)
         if found.dtype.kind not in "fiub":
             raise ValueError(
                 f"weights[{path!r}] must be an array of numbers; found {found.dtype}, which is "
                 f"not read. {CURE}"
             )
-        return np.asarray(found[()])
+        return self._read(path)
+
+    def _read(self, path: str) -> np.ndarray:
+        try:
+            return np.asarray(self._found[path][()])
+        except (RuntimeError, KeyError, OSError, ValueError) as error:
+            raise ValueError(f"weights[{path!r}] is damaged: {error}. {CURE}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)
@@ -96,8 +109,8 @@ def opened(path: str | os.PathLike[str]) -> Generator[Mapping[str, Any]]:
             f"weights names the file {str(path)!r}, which is not there. Give the path of a "
             f"{ENDING} file, a Keras layer or its arrays."
         )
-    with path.open("rb") as file:
-        start = file.read(len(SIGNATURE))
+    with path.open("rb") as raw:
+        start = raw.read(len(SIGNATURE))
     if start != SIGNATURE:
         raise ValueError(
             f"weights names {path.name!r}, which is no file of HDF5: it starts with {start!r}. "
@@ -110,5 +123,11 @@ def opened(path: str | os.PathLike[str]) -> Generator[Mapping[str, Any]]:
         raise ValueError(
             f"weights names {path.name!r}, which is damaged: {error}. {CURE}"
         ) from None
-    with opened_file as arrays:
-        yield WeightsFile(arrays, h5py.Dataset)
+    with opened_file as file:
+        try:
+            arrays = WeightsFile(file, h5py.Dataset)
+        except (RuntimeError, KeyError, OSError) as error:  # of a heap or tree that can't be read
+            raise ValueError(
+                f"weights names {path.name!r}, which is damaged: {error}. {CURE}"
+            ) from None
+        yield arrays

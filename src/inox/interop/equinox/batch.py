@@ -164,7 +164,14 @@ class BatchNorm(eqx.nn.StatefulLayer):
         if not inference:
             _check_bound(names)
         over = Over(tuple(range(1, x.ndim)), self.eps, names)
-        if jnp.iscomplexobj(x) and not jnp.issubdtype(self._dtype(state), jnp.complexfloating):
+        stored = self._mean(state)
+        if stored.shape != (self.input_size,):
+            raise ValueError(
+                f"state has running statistics of shape {stored.shape} for this BatchNorm of "
+                f"{self.input_size} channels: it is that of another model. Pass the state that "
+                "eqx.nn.make_with_state made together with this model, or one that came of it."
+            )
+        if jnp.iscomplexobj(x) and not jnp.issubdtype(stored.dtype, jnp.complexfloating):
             raise TypeError(
                 f"x must be real where the running statistics are; found dtype {x.dtype}. Build "
                 f"the layer with dtype=jnp.{x.dtype}."
@@ -174,9 +181,9 @@ class BatchNorm(eqx.nn.StatefulLayer):
         normalized = self._by_ema if self.mode == "ema" else self._by_batch
         return normalized(over, x, state, bool(inference), scale, bias)
 
-    def _dtype(self, state: Any) -> Any:
+    def _mean(self, state: Any) -> Array:
         index = self.ema_state_index if self.mode == "ema" else self.batch_state_index
-        return _entry(state, index)[0].dtype
+        return _entry(state, index)[0]
 
     def _by_ema(
         self, over: Over, x: Array, state: Any, inference: bool, scale: Any, bias: Any

@@ -112,7 +112,7 @@ class BatchNorm(NormalizationLayer):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, kept_in)
         var = self.variable("batch_stats", "var", jnp.ones, shape, kept_in)
         scale, bias = parameters_of(self, x, features)
-        mask = mask_of(mask, x)
+        mask = mask_of(mask, x, cast=True)
         if evaluates:
             return result_of(self, normalize_by(over, x, mean.value, var.value, scale, bias, mask))
         if self.is_initializing():  # the mapped axis need not be there yet

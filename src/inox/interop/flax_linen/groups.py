@@ -98,7 +98,7 @@ class GroupNorm(NormalizationLayer):
         groups = group_number(x.shape[-1], self.num_groups, self.group_size)
         over = Over(axes, self.epsilon, groups=groups, **mapped_axes(self))
         scale, bias = parameters_of(self, x, -1)
-        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x, cast=True)))
 
 
 class InstanceNorm(NormalizationLayer):
@@ -169,4 +169,4 @@ class InstanceNorm(NormalizationLayer):
         x = computed_in(x, self.dtype)
         over = Over(instance_axes(self.feature_axes, x.ndim), self.epsilon, **mapped_axes(self))
         scale, bias = parameters_of(self, x, self.feature_axes)
-        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x, cast=True)))

@@ -92,7 +92,7 @@ class LayerNorm(NormalizationLayer):
         x = computed_in(x, self.dtype)
         over = Over(front_axes(self.reduction_axes, x.ndim), self.epsilon, **mapped_axes(self))
         scale, bias = parameters_of(self, x, self.feature_axes)
-        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x, cast=True)))
 
 
 class RMSNorm(NormalizationLayer):
@@ -166,4 +166,4 @@ class RMSNorm(NormalizationLayer):
             **mapped_axes(self),
         )
         scale, bias = parameters_of(self, x, self.feature_axes)
-        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x)))
+        return result_of(self, normalize(over, x, scale, bias, mask_of(mask, x, cast=True)))

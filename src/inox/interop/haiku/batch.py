@@ -96,6 +96,12 @@ class BatchNorm(hk.Module):
         self.cross_replica_axis_index_groups = cross_replica_axis_index_groups
         _index_groups(self)
         self.channel_index = hk.get_channel_index(data_format)
+        known: Any = decay_rate  # a schedule or an array is taken as it is
+        if isinstance(known, (int, float)) and not 0 <= known < 1:
+            raise ValueError(
+                f"decay_rate must be in [0, 1), the weight of the old statistics; found "
+                f"{decay_rate}. With 1 nothing would ever be learnt of the data: write 0.9 or 0.99."
+            )
         self.mean_ema = hk.ExponentialMovingAverage(decay_rate, name="mean_ema")
         self.var_ema = hk.ExponentialMovingAverage(decay_rate, name="var_ema")
 
