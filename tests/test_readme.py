@@ -12,13 +12,15 @@ LONGEST_EXAMPLE = 25
 
 
 def imported_by(source: str) -> set[str]:
-    """The libraries that a program imports."""
+    """The libraries that a program imports, those that our adapters are for among them."""
     modules: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module)
+            if node.module == "inox.interop":  # flax_nnx and flax_linen are for flax
+                modules |= {alias.name.split("_")[0] for alias in node.names}
     return {module.split(".")[0] for module in modules}
 
 
