@@ -55,7 +55,8 @@ exported = jax.export.export(jax.jit(step))(network, state, x)
 step_file.write_bytes(exported.serialize())
 exported = jax.export.export(jax.jit(by_definition))(static, parameters, state, x)
 definition_file.write_bytes(exported.serialize())
-np.save("expected.npy", step(network, state, x)[0])
+# Of one program, as the stored ones are: operation by operation small results round otherwise.
+np.save("expected.npy", jax.jit(step)(network, state, x)[0])
 """
 READER = """
 import pathlib, jax, jax.export
