@@ -62,6 +62,24 @@ class Over(NamedTuple):
     groups: int | None = None
 
 
+def grouped_positions(groups: Any) -> tuple[tuple[tuple[int, ...], ...], bool]:
+    """Groups of positions of a mapped axis as tuples, and whether each position is there once.
+
+    Args:
+        groups: Sequences of positions.
+
+    Returns:
+        The groups, and whether they hold 0, 1, … once each and none is empty.
+
+    Example:
+        >>> grouped_positions([[0, 2], [1, 3]])
+        (((0, 2), (1, 3)), True)
+    """
+    listed = tuple(tuple(int(position) for position in group) for group in groups)
+    positions = sorted(position for group in listed for position in group)
+    return listed, all(listed) and positions == list(range(len(positions)))
+
+
 def along(parameter: Array | None, x: Array, axes: Sequence[int]) -> Array | None:
     """A parameter with the rank of `x`, whose elements lie along `axes` of it in their order.
 
@@ -137,11 +155,10 @@ def normalize_batch(
     Returns:
         The output, with the shape and dtype of `x`, and its moments, with the axes that remain.
     """
-    if over.groups is None and jnp.iscomplexobj(x):
-        return normalize_complex(
-            x, scale, bias, axis=over.axes, where=mask_operand(mask, x), **_settings(over)
-        )
     if over.groups is None:
+        if jnp.iscomplexobj(x):
+            where = mask_operand(mask, x)
+            return normalize_complex(x, scale, bias, axis=over.axes, where=where, **_settings(over))
         batch = _batch(over, x, scale, bias, mask)
         moments = batch_moments(batch)
         return normalized(batch, moments), public_moments(moments, batch.axes)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ..functional.arguments import described
 from ..functional.batch_arguments import IndexGroups
+from .core import grouped_positions
 
 Array = jax.Array
 Axes = int | Sequence[int]
@@ -140,9 +141,8 @@ def index_groups(axis_name: Any, groups: Any) -> IndexGroups:
             f"axis_index_groups needs an axis_name, and one alone; found axis_name={axis_name!r}. "
             "Name the mapped axis whose positions are grouped."
         )
-    listed = tuple(tuple(int(position) for position in group) for group in groups)
-    positions = sorted(position for group in listed for position in group)
-    if not all(listed) or positions != list(range(len(positions))):
+    listed, once = grouped_positions(groups)
+    if not once:
         raise ValueError(
             f"axis_index_groups must hold each position of the axis once; found {groups!r}. For "
             "two groups of two write [[0, 1], [2, 3]]."

@@ -1,7 +1,8 @@
 """Libraries that read files of other frameworks: asked for when there is such a file."""
 
-import importlib
 from types import ModuleType
+
+from .frameworks import imported
 
 
 def library(name: str, purpose: str, extra: str) -> ModuleType:
@@ -22,13 +23,8 @@ def library(name: str, purpose: str, extra: str) -> ModuleType:
         >>> library("numpy", "reading arrays", "torch").__name__
         'numpy'
     """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != name.split(".")[0]:
-            raise  # it is there, and lacks something itself
-        raise ModuleNotFoundError(
-            f"{purpose} needs {name}, which is not installed. Install it with: pip install {name}, "
-            f'or: pip install "inox-normalization[{extra}]"',
-            name=name,
-        ) from None
+    return imported(
+        name,
+        f"{purpose} needs {name}, which is not installed. Install it with: pip install {name}, "
+        f'or: pip install "inox-normalization[{extra}]"',
+    )

@@ -10,7 +10,7 @@ from jax import lax
 
 from ...functional.batch_arguments import IndexGroups
 from ...functional.moments import Moments
-from ..core import Over, normalize_batch, normalize_by, storable
+from ..core import Over, grouped_positions, normalize_batch, normalize_by, storable
 from .base import (
     Initializer,
     absolute_axes,
@@ -188,9 +188,8 @@ def _index_groups(layer: Any) -> IndexGroups:
             f"used, and one alone; found {names!r}. Name the mapped axis whose positions are "
             "grouped."
         )
-    listed = tuple(tuple(int(position) for position in group) for group in groups)
-    positions = sorted(position for group in listed for position in group)
-    if len({len(group) for group in listed}) != 1 or positions != list(range(len(positions))):
+    listed, once = grouped_positions(groups)
+    if len({len(group) for group in listed}) != 1 or not once:
         raise ValueError(
             "cross_replica_axis_index_groups must hold each position of the axis once, in groups "
             f"of one size; found {groups!r}. For two groups of two write [[0, 1], [2, 3]]."
