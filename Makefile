@@ -53,7 +53,8 @@ format: $(VENV)/.installed-lint  ## Format the sources of both and apply the lin
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-types: $(VENV)/.installed-lint  ## Check the types of the package, strictly
+# The adapters' classes are the frameworks' own, so the frameworks must be there.
+types: $(VENV)/.installed-lint $(VENV)/.installed-test  ## Check the types of the package, strictly
 	$(BIN)/pyright
 
 differences: $(VENV)/.installed-test  ## Measure where our layers differ from a framework's own, for docs/interop.md
