@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .guarded import times_power
 from .means import Number, Reduction, accumulator, count, masked
-from .reciprocal_root import reciprocal_root
+from .reciprocal_root import reciprocal_root_near_one
 from .split_moments import centre, split_moments, upcasting
 
 Array = jax.Array
@@ -62,5 +63,5 @@ def reciprocal_deviation(denominator: Array, scale: Array) -> tuple[Array, Array
     zero = denominator == jnp.zeros_like(denominator)
     denominator = jnp.where(zero, jnp.ones_like(denominator), denominator)
     overflow = lax.stop_gradient(denominator - denominator)  # 0, or NaN for infinity
-    rstd = reciprocal_root(denominator) * scale + overflow
+    rstd = times_power(reciprocal_root_near_one(denominator), scale) + overflow
     return jnp.where(zero, jnp.zeros_like(rstd), rstd), denominator

@@ -3,16 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .accelerators.backend import BACKEND as ACCELERATOR
 from .cpu.backend import BACKEND as CPU
 from .kernel import Backend
 
 # By JAX's name of the platform that a computation is lowered for.
-BACKENDS: Mapping[str, Backend] = {"cpu": CPU}
+BACKENDS: Mapping[str, Backend] = {
+    "cpu": CPU,
+    "cuda": ACCELERATOR,
+    "rocm": ACCELERATOR,
+    "tpu": ACCELERATOR,
+}
 
 
 def check_name(implementation: Any) -> None:
     """Raises where `implementation` is not known."""
-    known = ("xla", *(backend.name for backend in BACKENDS.values()))
+    known = ("xla", *dict.fromkeys(b.name for b in BACKENDS.values() if b.name is not None))
     if implementation is not None and implementation not in known:
         raise ValueError(
             f"implementation must be None or one of {', '.join(map(repr, known))}; found "

@@ -16,7 +16,7 @@ from .jax_internals import (
     mlir,
     types_tell_devices,
 )
-from .kernel import Backend, Parallel, Run
+from .kernel import Backend, Kernel, Parallel, Run
 from .operation import Operation
 from .partitioning import partitioned
 
@@ -24,13 +24,22 @@ Array = jax.Array
 Names = tuple[str, ...]
 
 
-def may_use(backend: Backend, operation: Operation, static: Mapping[str, Any]) -> bool:
-    """Whether a backend has a kernel of an operation, for some shapes and dtypes."""
+def has_kernel(backend: Backend, operation: Operation, static: Mapping[str, Any]) -> bool:
+    """Whether a backend has code of its own for an operation."""
     return static.get("implementation") != "xla" and operation.name in backend.kernels()
 
 
-def lowering(backend: Backend | None) -> Callable[..., Any]:
-    """The lowering rule for a platform with this backend, or with none."""
+def may_use(backend: Backend, operation: Operation, static: Mapping[str, Any]) -> list[Kernel]:
+    """What a backend has for an operation, for some shapes and dtypes; the best first."""
+    kernels = {} if static.get("implementation") == "xla" else backend.kernels()
+    return [by[operation.name] for by in (kernels, backend.programs) if operation.name in by]
+
+
+def lowering(backend: Backend | None, *, splits: bool) -> Callable[..., Any]:
+    """The lowering rule for a platform with this backend, or with none.
+
+    `splits` tells whether the primitive is the one that may be split over devices.
+    """
 
     def lower(
         context: Any, *arrays: Any, operation: Operation, names: Names, static: tuple[Any, ...]
@@ -45,8 +54,10 @@ def lowering(backend: Backend | None) -> Callable[..., Any]:
                 "elsewhere."
             )
         run: Run | None = None
-        if backend is not None and may_use(backend, operation, settings):
-            run = _with_kernel(context, backend, operation, names, settings)
+        if backend is not None and operation.name in backend.guards:
+            run = guarded(backend, operation, names, settings)
+        elif backend is not None and may_use(backend, operation, settings):
+            run = _with_kernel(context, backend, operation, names, settings, splits)
         run = run or operation.run(names, settings)
         rule: Any = mlir.lower_fun(run, multiple_results=True)
         return rule(context, *arrays)
@@ -54,8 +65,31 @@ def lowering(backend: Backend | None) -> Callable[..., Any]:
     return lower
 
 
+def guarded(backend: Backend, operation: Operation, names: Names, static: dict[str, Any]) -> Run:
+    """An elementwise operation as a backend's compiler needs it, of positional arrays."""
+    run = backend.guards[operation.name]
+    return lambda *arrays: run(**dict(zip(names, arrays, strict=True)), **static)
+
+
+def first(
+    found: Sequence[Kernel], names: Names, static: dict[str, Any], parts: Sequence[Any]
+) -> Run | None:
+    """The first of some kernels that has something for operands of these shapes and dtypes."""
+    operands = dict(zip(names, parts, strict=True))
+    for kernel in found:
+        run = kernel(operands, **static)
+        if run is not None:
+            return lambda *arrays: run(**dict(zip(names, arrays, strict=True)))
+    return None
+
+
 def _with_kernel(
-    context: Any, backend: Backend, operation: Operation, names: Names, static: dict[str, Any]
+    context: Any,
+    backend: Backend,
+    operation: Operation,
+    names: Names,
+    static: dict[str, Any],
+    splits: bool,
 ) -> Run | None:
     """The operation by a kernel, as a function of positional arrays; None where it can't be."""
     avals = context.avals_in
@@ -69,15 +103,15 @@ def _with_kernel(
     if is_export(context) and not (alone and export_allows(tuple(backend.calls))):
         return None
 
+    found = may_use(backend, operation, static)
+
     def kernel(parts: Sequence[Any]) -> Run | None:
-        operands = dict(zip(names, parts, strict=True))
-        found = backend.kernels()[operation.name](operands, **static)
-        return found and (lambda *arrays: found(**dict(zip(names, arrays, strict=True))))
+        return first(found, names, static, parts)
 
     whole = kernel(avals)
     if whole is None or alone:
         return whole
-    if operation.parallel is None:
+    if operation.parallel is None or not splits:
         return None  # it might cut an array along an axis that is split
 
     def part(parts: Sequence[Any]) -> tuple[Run, Parallel]:

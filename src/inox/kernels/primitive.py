@@ -22,7 +22,7 @@ from .jax_internals import (
     register_float_checks,
     require_devices,
 )
-from .lowering import lowering, may_use
+from .lowering import has_kernel, lowering
 from .operation import Operation
 
 Array = jax.Array
@@ -35,7 +35,7 @@ def apply(
     given = {name: operands[name] for name in operation.operands if operands.get(name) is not None}
     arrays = align_varying_axes(align_shardings(tuple(given.values())))
     splittable = operation.parallel is not None and any(
-        may_use(backend, operation, static) for backend in BACKENDS.values()
+        has_kernel(backend, operation, static) for backend in BACKENDS.values()
     )
     primitive = splittable_operation_p if splittable else operation_p
     settings = tuple(sorted(static.items()))
@@ -150,7 +150,7 @@ def _transpose(cotangents: Any, *arrays: Any, operation: Operation, names: Any, 
 # ---- the primitive
 
 
-def _primitive(name: str) -> Primitive:
+def _primitive(name: str, *, splits: bool = False) -> Primitive:
     primitive = Primitive(name)
     primitive.multiple_results = True
     compiled = jax.jit(primitive.bind, static_argnames=("operation", "names", "static"))
@@ -168,14 +168,15 @@ def _primitive(name: str) -> Primitive:
     batching.primitive_batchers[primitive] = _batch
     ad.primitive_jvps[primitive] = _jvp
     ad.primitive_transposes[primitive] = _transpose
-    mlir.register_lowering(primitive, lowering(None))
+    mlir.register_lowering(primitive, lowering(None, splits=splits))
     for platform, backend in BACKENDS.items():
-        mlir.register_lowering(primitive, lowering(backend), platform=platform)
+        rule = lowering(backend, splits=splits)
+        mlir.register_lowering(primitive, rule, platform=platform)
     return primitive
 
 
 operation_p = _primitive("inox_operation")
 # For operations that a kernel may carry out on parts. Those have to know the devices when they are
 # lowered, which JAX refuses for an abstract mesh: so it is a primitive of its own.
-splittable_operation_p = _primitive("inox_splittable_operation")
+splittable_operation_p = _primitive("inox_splittable_operation", splits=True)
 require_devices(splittable_operation_p)
