@@ -71,7 +71,7 @@ def centre(x: Array, mean: Array, mean_low: Array, where: Array | None) -> Array
 
 
 # From how many elements on the variance is computed from two independent sums.
-LONG = 4096
+LONG = 2**15
 
 
 def _moments(

@@ -54,8 +54,8 @@ class Backend(NamedTuple):
     calls: Collection[str]
     missing: Callable[[], str]
     masks: bool = False
-    programs: Mapping[str, Kernel] = {}  # noqa: RUF012 (a named tuple's default, never changed)
-    guards: Mapping[str, Run] = {}  # noqa: RUF012
+    programs: Mapping[str, Kernel] = {}
+    guards: Mapping[str, Run] = {}
 
 
 def names_of(axes: Axes, split: Split) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""Several sums by one pass over memory, as XLA's compilers for GPU and TPU have to be told."""
+"""Sums in as few passes over memory as XLA's compilers for GPU and TPU can be led to."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -17,35 +18,50 @@ STAGE = 128
 
 
 def joint_sums(terms: Sequence[Array], axes: Axes) -> list[Array]:
-    """The sums of arrays of one shape and dtype over `axes`, kept with size 1."""
+    """The sums of arrays of one shape and dtype over `axes`, kept with size 1, by one pass.
+
+    Axes with others between them (the pixels of an image and the channels of a group) are summed
+    one run after the other: at once XLA for GPUs transposes the terms in memory first.
+    """
+    for run in _runs(axes, terms[0].ndim):
+        terms = lax.optimization_barrier(tuple(_reduced(terms, run)))
+    return list(terms)
+
+
+def _runs(axes: Axes, rank: int) -> list[list[int]]:
+    """The dimensions in runs of neighbours, the first ones first."""
+    runs: list[list[int]] = []
+    for dimension in sorted(axis + rank for axis in axes):
+        if runs and runs[-1][-1] == dimension - 1:
+            runs[-1].append(dimension)
+        else:
+            runs.append([dimension])
+    return runs
+
+
+def _reduced(terms: Sequence[Array], dimensions: Sequence[int]) -> list[Array]:
+    """The sums over neighbouring dimensions: of rows all by one loop, of columns in stages."""
     shape = terms[0].shape
-    kept = [1 if i - len(shape) in axes else n for i, n in enumerate(shape)]
+    if dimensions[-1] != len(shape) - 1:
+        return [staged_sum(term, dimensions) for term in terms]
+    kept = [1 if i in dimensions else n for i, n in enumerate(shape)]
     zeros = tuple(jnp.zeros((), term.dtype) for term in terms)
 
     def add(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
         return tuple(p + q for p, q in zip(a, b, strict=True))
 
-    dimensions = sorted(axis + len(shape) for axis in axes)
     return [total.reshape(kept) for total in lax.reduce(tuple(terms), zeros, add, dimensions)]
 
 
-def staged_sum(x: Array, axes: Axes) -> Array:
-    """The sum over leading axes, in two stages that stay apart; dimensions kept with size 1."""
-    rank = x.ndim
-    leading = [axis + rank for axis in axes if x.shape[axis] > 1]
-    if leading != list(range(len(leading))):  # not all in front: as XLA has it
-        return jnp.sum(x, axes, keepdims=True)
-    kept = [1 if i - rank in axes else n for i, n in enumerate(x.shape)]
-    rest = x.shape[len(leading) :]
-    rows = x.reshape(-1, *rest)
-    stage = _divisor(rows.shape[0])
-    if stage == 1 or not leading:
-        return jnp.sum(x, axes, keepdims=True)
-    partial = jnp.sum(rows.reshape(-1, stage, *rest), 1)
-    return jnp.sum(lax.optimization_barrier(partial), 0).reshape(kept)
-
-
-def _divisor(rows: int) -> int:
-    """The largest divisor of `rows` up to :data:`STAGE`, or 1 where that is much less."""
-    found = max(d for d in range(1, STAGE + 1) if rows % d == 0)
-    return found if found * 4 >= STAGE else 1
+def staged_sum(x: Array, dimensions: Sequence[int]) -> Array:
+    """The sum of columns in two stages that stay apart; dimensions kept with size 1."""
+    rows = math.prod(x.shape[i] for i in dimensions)
+    stage = max(d for d in range(1, STAGE + 1) if rows % d == 0)
+    first, last = (dimensions[0], dimensions[-1] + 1) if dimensions else (0, 0)
+    neighbours = list(dimensions) == list(range(first, last))
+    if not neighbours or stage * 4 < STAGE:  # as XLA has it
+        return jnp.sum(x, tuple(dimensions), keepdims=True)
+    kept = [1 if i in dimensions else n for i, n in enumerate(x.shape)]
+    parts = x.reshape(*x.shape[:first], rows // stage, stage, *x.shape[last:])
+    partial = lax.optimization_barrier(jnp.sum(parts, first + 1))
+    return jnp.sum(partial, first).reshape(kept)
