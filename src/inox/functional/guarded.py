@@ -65,6 +65,13 @@ PINNED = Operation(
     lambda *, x: (arithmetic.pinned(x),),
     results=lambda types, **_: all_known([same_as("x", types)]),
 )
+# A deviation from the mean, exactly 0 in a slice of equal numbers.
+LEVELLED = Operation(
+    "levelled",
+    ("x", "variance", "mean"),
+    lambda *, x, variance, mean: (arithmetic.levelled(x, variance, mean),),
+    results=lambda types, **_: all_known([same_as("x", types)]),
+)
 OPERATIONS = {operation.name: operation for operation in (DIVIDED, TIMES_POWER)}
 
 
@@ -89,3 +96,16 @@ def pinned(x: Array) -> Array:
 @pinned.defjvp
 def _pinned_derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     return pinned(*primals), tangents[0]
+
+
+@jax.custom_jvp
+def levelled(x: Array, variance: Array, mean: Array) -> Array:
+    """A deviation `x`, 0 where the variance is smaller than that of unequal numbers can be."""
+    return apply(LEVELLED, {}, x=x, variance=variance, mean=mean)[0]
+
+
+@levelled.defjvp
+def _levelled_derivative(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array]:
+    return levelled(*primals), tangents[0]

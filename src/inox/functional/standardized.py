@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .guarded import times_power
+from .guarded import levelled, times_power
 from .means import Number, Reduction, accumulator, count, masked
 from .reciprocal_root import reciprocal_root_near_one
 from .split_moments import centre, split_moments, upcasting
@@ -46,6 +46,8 @@ def standardized(
     number = count(x.shape, reduction.axes, where, accumulator(x.dtype))
     moments = split_moments(upcasting(x), where, epsilon, reduction)
     deviation = centre(x, moments.mean, moments.mean_low, where)
+    if reduction.centred:
+        deviation = levelled(deviation, moments.scaled, moments.mean * moments.scale)
     rstd, denominator = reciprocal_deviation(moments.denominator(epsilon), moments.scale)
     return Standardized(deviation, rstd, denominator, moments.scale, number, where)
 

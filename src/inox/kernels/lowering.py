@@ -65,6 +65,22 @@ def lowering(backend: Backend | None, *, splits: bool) -> Callable[..., Any]:
     return lower
 
 
+def program_of(
+    backend: Backend | None,
+    operation: Operation,
+    names: Names,
+    static: dict[str, Any],
+    parts: Sequence[Any],
+) -> Run:
+    """An operation in JAX's own primitives, as a backend has it, of positional arrays."""
+    run: Run | None = None
+    if backend is not None and operation.name in backend.guards:
+        run = guarded(backend, operation, names, static)
+    elif backend is not None and operation.name in backend.programs:
+        run = first([backend.programs[operation.name]], names, static, parts)
+    return run or operation.run(names, static)
+
+
 def guarded(backend: Backend, operation: Operation, names: Names, static: dict[str, Any]) -> Run:
     """An elementwise operation as a backend's compiler needs it, of positional arrays."""
     run = backend.guards[operation.name]
