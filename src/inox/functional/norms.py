@@ -12,8 +12,10 @@ from ..kernels.backends import check_implementation
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from .arguments import (
     ArrayLike,
+    AxisName,
     affine_array,
     affine_operand,
+    bound_names,
     check_epsilon,
     epsilon_operand,
     floating,

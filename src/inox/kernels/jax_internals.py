@@ -7,8 +7,8 @@ runs on both. What is used, and why there is no documented way:
   lowering per platform. `jax.custom_jvp` and friends have no custom transposition that can be
   batched.
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
-  which there are; `vary_over`, `align_varying_axes`, `gather` and `gather_within` mark and gather
-  accordingly.
+  which there are; `vary_over`, `align_varying_axes`, `gather`, `gather_within` and `add_up` mark,
+  gather and add accordingly.
 - `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
 - `require_devices`, `devices_of_lowering`, `is_export`, `types_tell_devices`: for how many devices,
   and for what, a primitive is lowered.
@@ -41,6 +41,7 @@ except ImportError:
 __all__ = [
     "Primitive",
     "ad",
+    "add_up",
     "align_varying_axes",
     "batching",
     "bind_again",
@@ -50,6 +51,7 @@ __all__ = [
     "export_allows",
     "gather",
     "gather_within",
+    "gathered_order",
     "is_export",
     "mesh_axes",
     "mlir",
@@ -111,6 +113,23 @@ def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
         to: Any = "invarying" if checked else "varying"
         x = _flatten_front(lax.all_gather(x, mesh, to=to))
     return x
+
+
+def gathered_order(axis_names: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The names by which :func:`gather` stacks, the slowest first."""
+    manual = manual_axis_names()
+    mapped = [name for name in axis_names if name not in manual]
+    return (*(name for name in axis_names if name in manual), *reversed(mapped))
+
+
+def add_up(x: Any, axis_names: tuple[Any, ...]) -> Any:
+    """The sum of `x` over mapped axes; the same value on each device, by one collective."""
+    manual = manual_axis_names()
+    mesh = tuple(name for name in axis_names if name in manual)
+    for name in axis_names:
+        if name not in mesh:
+            x = lax.psum(x, name)
+    return lax.psum(vary_over(x, frozenset(mesh)), mesh) if mesh else x
 
 
 def gather_within(x: Any, axis_name: Any, groups: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
