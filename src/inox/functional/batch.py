@@ -131,7 +131,7 @@ def _as_moments(mean: Array, var: Array) -> SplitMoments:
 @functools.partial(compiled, static_argnames=("given",))
 def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Array:
     """The batch normalized by moments, its own or given ones, scaled and shifted."""
-    used = as_varying(moments, batch.names)
+    used = as_varying(moments, batch.names, batch.reduction.centred)
     denominator = used.denominator(batch.epsilon)
     if given:  # as written: with a variance and epsilon of 0, infinity or, at the mean, NaN
         rstd = reciprocal_root(denominator) * used.scale

@@ -113,16 +113,19 @@ def stacked(arrays: Sequence[Array]) -> Array:
     return jnp.concatenate([array[None] for array in align_varying_axes(tuple(arrays))])
 
 
-def as_varying(moments: SplitMoments, names: Names) -> SplitMoments:
+def as_varying(moments: SplitMoments, names: Names, centred: bool = True) -> SplitMoments:
     """Pooled moments as what the elements of a device are normalized by.
 
     Marked as varying together, so that the backward pass sums their gradients over the devices in
     one collective. Those are of the mean and of the scaled variance: the other two are a rounding
-    error and a choice.
+    error and a choice, and not `centred` there is no mean.
     """
     if not names:
         return moments
     over = frozenset(names)
-    mean, scaled = vary_over(stacked((moments.mean, moments.scaled)), over)
+    if centred:
+        mean, scaled = vary_over(stacked((moments.mean, moments.scaled)), over)
+    else:
+        mean, scaled = jnp.zeros_like(moments.mean), vary_over(moments.scaled, over)
     low, scale = (vary_over(lax.stop_gradient(a), over) for a in (moments.mean_low, moments.scale))
     return SplitMoments(moments.count, mean, low, scaled, scale)

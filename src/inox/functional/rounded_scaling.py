@@ -136,8 +136,8 @@ def _tangent_transpose(
         zeros = jnp.zeros_like(dy, accumulator(x.dtype), shape=shape)
         xhat = _normalized(reduction, dtype, x, epsilon, where)
         # Where that is rounded already it is left in the type of dy, which the kernel asks for.
-        rounded = xhat.dtype == dtype == dy.dtype
-        xhat = lax.optimization_barrier(xhat) if rounded else rounded(xhat, dtype)
+        already = xhat.dtype == dtype == dy.dtype
+        xhat = lax.optimization_barrier(xhat) if already else rounded(xhat, dtype)
         _, results["scale_tangent"] = apply(
             CENTRED_SUMS,
             Reduction(shared, implementation=implementation)._asdict(),

@@ -38,8 +38,6 @@ def _by_moments(
 ) -> Array:
     rstd, _ = reciprocal_deviation(moments.denominator(epsilon), moments.scale)
     mean, mean_low = moments.mean, moments.mean_low
-    if not reduction.centred:
-        mean, mean_low = jnp.zeros_like(mean), jnp.zeros_like(mean)
     return affine(reduction.implementation, upcast, mean, mean_low, rstd, scale, bias, where)
 
 
@@ -59,7 +57,7 @@ def normalize_split(
     upcast = upcasting(masked(x, where))
     # One collective whatever its size: it is some numbers a row where the rows are the data.
     moments = pooled_moments(upcast, where, epsilon, reduction, names, gathered=math.inf)
-    used = as_varying(moments, names)
+    used = as_varying(moments, names, reduction.centred)
     return _by_moments(reduction, upcast, used, epsilon, scale, bias, where)
 
 
