@@ -20,7 +20,7 @@ from ..kernels.jax_internals import (
 )
 from .means import Reduction, masked, size
 from .pooling import SplitMoments, pool
-from .pooling_by_sums import pool_by_sums, pool_squares
+from .pooling_over_devices import GATHERED, pool_by_sums, pool_squares
 from .split_moments import Upcast, split_moments
 from .sums import is_number
 
@@ -30,10 +30,6 @@ Names = tuple[Hashable, ...]
 # Up to how many elements a part under `vmap` is no faster by itself. Not without limit: a gradient
 # of each sample apart has room for what it owes to each part.
 SHORT = 64
-# How many moments a device may be sent by the others in one collective, rather than sums of them
-# in two. A gather brings 16 bytes a moment and device. At 10 microseconds a collective and 25 GB/s
-# the second collective takes as long as the gather of 16,000.
-GATHERED = 2**14
 
 
 def pooled_moments(
@@ -65,7 +61,7 @@ def pooled_moments(
     moments = split_moments(upcast, where, epsilon, reduction)
     most = None if where is None else length if is_number(length) else 2**31
     if not reduction.centred:
-        return pool_squares(moments, epsilon, most, names)
+        return pool_squares(moments, epsilon, most, names)[0]
     devices = math.prod(lax.axis_size(name) for name in names)  # type: ignore[arg-type]
     if not is_number(moments.mean.size) or devices * moments.mean.size > gathered:
         return pool_by_sums(moments, epsilon, most, names)

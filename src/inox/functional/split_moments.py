@@ -56,7 +56,8 @@ from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, spans
 from .means import Reduction, accumulator, count, masked, mean_along, mean_square, size
-from .pooling import SplitMoments, pool_over_devices, range_scale
+from .pooling import SplitMoments, range_scale
+from .pooling_over_devices import pool_over_devices
 from .sums import is_number, sum_along
 
 Array = jax.Array
@@ -103,15 +104,21 @@ def _moments_types(types: Mapping[str, Any], *, axes: Axes, **_: Any) -> tuple[A
     return all_known([reduced("x", types, axes, accumulator(types["x"].dtype))] * 3)
 
 
-def _moments_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
+def _moments_on_parts(
+    operands: Mapping[str, Any], *, axes: Axes, centred: bool, **_: Any
+) -> Parallel:
     """Each device has the moments of its part of a slice: they are pooled."""
-    number = size(operands["x"].shape, axes)
+    x, where = operands["x"], operands.get("where")
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
         names = names_of(axes, split)
-        return pool_over_devices(results, names, number) if names else results
+        if not names:
+            return results
+        number = count(x.shape, axes, where, accumulator(x.dtype))
+        most = None if where is None else size(x.shape, axes)
+        return pool_over_devices(results, number, most, names, centred=centred)
 
-    return Parallel((), combine)
+    return Parallel(combine)
 
 
 MOMENTS = Operation(
@@ -168,7 +175,7 @@ def _centred_sums_types(
 
 
 def _centred_sums_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
-    return Parallel((), lambda results, split: summed_over_devices(results, axes, split))
+    return Parallel(lambda results, split: summed_over_devices(results, axes, split))
 
 
 # (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t

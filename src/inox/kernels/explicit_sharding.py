@@ -1,14 +1,18 @@
 """Arrays whose types say how they are split (meshes with explicit axes, as `jax.make_mesh` makes).
 
 There JAX refuses to mix arrays that are split in different ways. As under automatic axes, the
-largest operand decides: the others are split alike, an axis of size 1 not at all.
+largest operand decides: the others are split alike, an axis of size 1 not at all. What each device
+does with its parts is then known when a program is lowered, and said by a `shard_map`.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from .kernel import Run, Split
 
 
 def spec_of(x: Any) -> tuple[Any, ...]:
@@ -85,3 +89,34 @@ def merge_last_axes(x: Any, like: Any) -> Any:
     sharding: Any = jax.typeof(x).sharding
     merged = NamedSharding(sharding.mesh, PartitionSpec(*spec_of(x)[:-1]))
     return split_as(like, jax.lax.reshape(x, like.shape, out_sharding=merged))
+
+
+def mapped_by_types(
+    on_parts: Callable[[Sequence[Any], Split], tuple[Any, ...]],
+    operands: Sequence[Any],
+    results: Sequence[Any],
+) -> Run | None:
+    """What each device does with its parts, as a function of whole arrays; None for other meshes.
+
+    Args:
+        on_parts: `(parts of the operands, how the largest is split) -> parts of the results`.
+        operands: The types of the operands.
+        results: The types of the results.
+    """
+    largest = max(operands, key=lambda aval: math.prod(aval.shape))
+    mesh = largest.sharding.mesh
+    if any(kind != AxisType.Explicit for kind in mesh.axis_types):
+        return None  # of an automatic axis only XLA knows what it splits, of a manual one no type
+    entries = zip(range(-largest.ndim, 0), largest.sharding.spec, strict=True)
+    split: Split = {
+        axis: entry if isinstance(entry, tuple) else (entry,)
+        for axis, entry in entries
+        if entry is not None
+    }
+    return jax.shard_map(
+        lambda *arrays: on_parts(arrays, split),
+        mesh=mesh,
+        in_specs=tuple(aval.sharding.spec for aval in operands),
+        out_specs=tuple(aval.sharding.spec for aval in results),
+        check_vma=False,  # what was gathered or summed is alike on all devices, as the types say
+    )

@@ -124,12 +124,7 @@ def gathered_order(axis_names: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def add_up(x: Any, axis_names: tuple[Any, ...]) -> Any:
     """The sum of `x` over mapped axes; the same value on each device, by one collective."""
-    manual = manual_axis_names()
-    mesh = tuple(name for name in axis_names if name in manual)
-    for name in axis_names:
-        if name not in mesh:
-            x = lax.psum(x, name)
-    return lax.psum(vary_over(x, frozenset(mesh)), mesh) if mesh else x
+    return lax.psum(vary_over(x, frozenset(axis_names)), axis_names)
 
 
 def gather_within(x: Any, axis_name: Any, groups: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from .explicit_sharding import mapped_by_types
 from .jax_internals import (
     devices_of_lowering,
     export_allows,
@@ -16,7 +17,7 @@ from .jax_internals import (
     mlir,
     types_tell_devices,
 )
-from .kernel import Backend, Parallel, Run
+from .kernel import Backend, Run, Split
 from .operation import Operation
 from .partitioning import partitioned
 
@@ -44,48 +45,61 @@ def lowering(backend: Backend | None) -> Callable[..., Any]:
                 "Use implementation=None: it picks the kernels where there are any and XLA "
                 "elsewhere."
             )
-        run: Run | None = None
-        if backend is not None and may_use(backend, operation, settings):
-            run = _with_kernel(context, backend, operation, names, settings)
-        run = run or operation.run(names, settings)
+        run = _on_devices(context, backend, operation, names, settings)
         rule: Any = mlir.lower_fun(run, multiple_results=True)
         return rule(context, *arrays)
 
     return lower
 
 
-def _with_kernel(
-    context: Any, backend: Backend, operation: Operation, names: Names, static: dict[str, Any]
-) -> Run | None:
-    """The operation by a kernel, as a function of positional arrays; None where it can't be."""
+def _on_devices(
+    context: Any,
+    backend: Backend | None,
+    operation: Operation,
+    names: Names,
+    static: dict[str, Any],
+) -> Run:
+    """The operation as a function of positional arrays: by kernels and by parts where it can be."""
+    reference = operation.run(names, static)
     avals = context.avals_in
     if not all(isinstance(n, int) for aval in avals for n in aval.shape):
-        return None  # symbols, in an export: neither a view of them nor where to cut is known
-    devices = None if types_tell_devices(avals) else devices_of_lowering(context)
-    if devices is None:
-        return None
-    alone = len(devices) == 1
-    # How an array is split is decided by a function of this process, which can't be stored.
-    if is_export(context) and not (alone and export_allows(tuple(backend.calls))):
-        return None
+        return reference  # symbols, in an export: neither a view nor where to cut is known
+    usable = backend is not None and may_use(backend, operation, static)
 
     def kernel(parts: Sequence[Any]) -> Run | None:
+        if not usable:
+            return None
+        assert backend is not None
         operands = dict(zip(names, parts, strict=True))
         found = backend.kernels()[operation.name](operands, **static)
         return found and (lambda *arrays: found(**dict(zip(names, arrays, strict=True))))
 
-    whole = kernel(avals)
-    if whole is None or alone:
-        return whole
-    if operation.parallel is None:
-        return None  # it might cut an array along an axis that is split
-
-    def part(parts: Sequence[Any]) -> tuple[Run, Parallel]:
-        operands = dict(zip(names, parts, strict=True))
+    def on_parts(arrays: Sequence[Any], split: Split) -> tuple[Array, ...]:
+        operands = dict(zip(names, arrays, strict=True))
         assert operation.parallel is not None
         parallel = operation.parallel(operands, **static)
-        return kernel(parts) or operation.run(names, static), parallel
+        together = parallel.together(split)
+        if together is not None:
+            return tuple(together(**operands))
+        return parallel.combine((kernel(arrays) or reference)(*arrays), split)
 
+    if types_tell_devices(avals):
+        if operation.parallel is None:
+            return reference
+        return mapped_by_types(on_parts, avals, context.avals_out) or reference
+    devices = devices_of_lowering(context) if backend is not None else None
+    if devices is None:
+        return reference
+    alone = len(devices) == 1
+    # How an array is split is decided by a function of this process, which can't be stored.
+    if is_export(context) and not (
+        alone and backend is not None and export_allows(tuple(backend.calls))
+    ):
+        return reference
+    if alone:
+        return kernel(avals) or reference
+    if operation.parallel is None:
+        return reference  # a kernel might cut an array along an axis that is split
     shapes = [aval.shape for aval in avals]
     results = [aval.shape for aval in context.avals_out]
-    return partitioned(whole, part, part(avals)[1].whole, shapes, results, devices)
+    return partitioned(kernel(avals) or reference, on_parts, shapes, results, devices)
