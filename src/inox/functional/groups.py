@@ -1,14 +1,18 @@
 """Group norm: the last axis in groups, each normalized by itself."""
 
 import functools
-import math
 from collections.abc import Hashable, Sequence
 
 import jax
-from jax import lax
+import jax.numpy as jnp
 
 from ..kernels.backends import check_implementation
-from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
+from ..kernels.explicit_sharding import (
+    mapped_as,
+    merge_last_axes,
+    split_last_axis,
+    split_of_last_axis,
+)
 from .arguments import (
     ArrayLike,
     AxisName,
@@ -24,6 +28,7 @@ from .arguments import (
 )
 from .means import Reduction, accumulator, masked
 from .normalize import normalize
+from .pooling_over_devices import devices_along
 from .split_rows import blocks_of, normalize_split_groups
 
 Array = jax.Array
@@ -91,22 +96,27 @@ def group_norm(
             "Add -1, for example axis=(-3, -2, -1) for images."
         )
     names = bound_names(axis_name)
-    devices = math.prod(lax.axis_size(name) for name in names)  # type: ignore[arg-type]
+    devices = devices_along(names)
     groups = group_count(groups, x.shape[-1] * devices, (*x.shape[:-1], x.shape[-1] * devices))
     check_epsilon(epsilon, accumulator(x.dtype))
-    # A device has its channels in blocks, of which `together` make up a group.
-    blocks, together = blocks_of(groups, x.shape[-1], names) if names else (groups, 1)
-    return _group_normalized(
-        Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
-        blocks,
-        together,
-        names,
-        x,
-        epsilon,
-        affine_array(scale, x, "scale"),
-        affine_array(bias, x, "bias"),
-        mask_operand(where, x),
-    )
+    reduction = Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation)
+    scale, bias = affine_array(scale, x, "scale"), affine_array(bias, x, "bias")
+    mask = mask_operand(where, x)
+    if names:
+        # A device has its channels in blocks, of which `together` make up a group.
+        blocks, together = blocks_of(groups, x.shape[-1], devices)
+        return _group_normalized(
+            reduction, blocks, together, names, x, epsilon, scale, bias, mask
+        )
+    if split := split_of_last_axis(x):
+        names, devices = split
+        blocks, together = blocks_of(groups, x.shape[-1] // devices, devices)
+        if together > 1:  # which no array of groups beside channels can say by its type
+            on_parts = functools.partial(_group_normalized, reduction, blocks, together, names)
+            dtype = accumulator(x.dtype)
+            scale, bias = (affine_operand(array, x, dtype, mask) for array in (scale, bias))
+            return mapped_as(on_parts, x, jnp.asarray(epsilon, dtype), scale, bias, mask)
+    return _group_normalized(reduction, groups, 1, names, x, epsilon, scale, bias, mask)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)

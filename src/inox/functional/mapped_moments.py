@@ -4,7 +4,6 @@ The collectives stand outside of the functions with a derivative of their own: t
 traced after the mapped axes have been resolved.
 """
 
-import math
 from collections.abc import Hashable, Sequence
 
 import jax
@@ -20,7 +19,7 @@ from ..kernels.jax_internals import (
 )
 from .means import Reduction, masked, size
 from .pooling import SplitMoments, pool
-from .pooling_over_devices import GATHERED, pool_by_sums, pool_squares
+from .pooling_over_devices import GATHERED, devices_along, pool_by_sums, pool_squares
 from .split_moments import Upcast, split_moments
 from .sums import is_number
 
@@ -62,8 +61,8 @@ def pooled_moments(
     most = None if where is None else length if is_number(length) else 2**31
     if not reduction.centred:
         return pool_squares(moments, epsilon, most, names)[0]
-    devices = math.prod(lax.axis_size(name) for name in names)  # type: ignore[arg-type]
-    if not is_number(moments.mean.size) or devices * moments.mean.size > gathered:
+    length = moments.mean.size
+    if not is_number(length) or devices_along(names) * length > gathered:
         return pool_by_sums(moments, epsilon, most, names)
     return pool(*gathered_moments(moments, names, counted=where is not None))
 

@@ -127,6 +127,7 @@ MOMENTS = Operation(
     _moments,
     results=_moments_types,
     parallel=_moments_on_parts,
+    always_by_parts=True,  # by itself XLA adds up one after the other: mean, its rest, variance
 )
 
 

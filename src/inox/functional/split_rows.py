@@ -78,15 +78,14 @@ def normalize_split_rounded(
     return (y if scale is None else masked(y * scale, where)).astype(x.dtype)
 
 
-def blocks_of(groups: int, channels: int, names: Names) -> tuple[int, int]:
+def blocks_of(groups: int, channels: int, devices: int) -> tuple[int, int]:
     """In how many blocks a device's channels fall that lie in one group, and how many a group has.
 
     Args:
         groups: The groups of the channels of all devices together, which divide them.
         channels: The channels of one device.
-        names: The mapped axes that the channels are split over.
+        devices: How many devices share the channels.
     """
-    devices = math.prod(lax.axis_size(name) for name in names)  # type: ignore[arg-type]
     group = channels * devices // groups
     block = math.gcd(channels, group) or 1
     return channels // block, group // block

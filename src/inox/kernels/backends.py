@@ -8,6 +8,9 @@ from .kernel import Backend
 
 # By JAX's name of the platform that a computation is lowered for.
 BACKENDS: Mapping[str, Backend] = {"cpu": CPU}
+# Where XLA asks how an operation that it does not know may be split. The compiler of TPUs does
+# not, at least not ahead of time (libtpu 0.0.42).
+PARTITIONERS = ("cpu", "cuda", "rocm")
 
 
 def check_name(implementation: Any) -> None:

@@ -120,3 +120,30 @@ def mapped_by_types(
         out_specs=tuple(aval.sharding.spec for aval in results),
         check_vma=False,  # what was gathered or summed is alike on all devices, as the types say
     )
+
+
+def split_of_last_axis(x: Any) -> tuple[tuple[str, ...], int] | None:
+    """The mesh axes that the type of `x` splits its last axis over, and into how many parts."""
+    if not is_split(x) or (entry := spec_of(x)[-1]) is None:
+        return None
+    names = entry if isinstance(entry, tuple) else (entry,)
+    mesh: Any = jax.typeof(x).sharding.mesh
+    return names, math.prod(mesh.shape[name] for name in names)
+
+
+def mapped_as(function: Callable[..., Any], x: Any, *arrays: Any) -> Any:
+    """`function(x, *arrays)` on the parts of devices, its axes mapped; the result split as `x`.
+
+    The arrays are split as their types say; None stands for one that is not there.
+    """
+    mesh: Any = jax.typeof(x).sharding.mesh
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    specs = tuple(None if a is None else PartitionSpec(*spec_of(a)) for a in (x, *arrays))
+    run = jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=specs[0],
+        axis_names={name for name, kind in kinds if kind == AxisType.Explicit},
+    )
+    return run(x, *arrays)

@@ -9,7 +9,8 @@ runs on both. What is used, and why there is no documented way:
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
   which there are; `vary_over`, `align_varying_axes`, `gather`, `gather_within` and `add_up` mark,
   gather and add accordingly.
-- `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
+- `custom_partitioning`, `mesh_axes`: how XLA may split an operation over devices, and did;
+  `partitioning_spoils_cache`.
 - `require_devices`, `devices_of_lowering`, `is_export`, `types_tell_devices`: for how many devices,
   and for what, a primitive is lowered.
 - `type_like`: the type of an array like another, for results that need no trace.
@@ -55,6 +56,7 @@ __all__ = [
     "is_export",
     "mesh_axes",
     "mlir",
+    "partitioning_spoils_cache",
     "register_float_checks",
     "require_devices",
     "type_like",
@@ -257,6 +259,15 @@ def types_tell_devices(avals: Iterable[Any]) -> bool:
 def is_export(context: Any) -> bool:
     """Whether a program is lowered in order to be stored."""
     return bool(context.module_context.lowering_parameters.for_export)
+
+
+def partitioning_spoils_cache() -> bool:
+    """Whether a program that XLA's partitioner asks about would be compiled in each process anew.
+
+    Its text holds an address. JAX leaves that out of the key of its compilation cache only if told.
+    """
+    keyed = not getattr(jax.config, "jax_remove_custom_partitioning_ptr_from_cache_key", False)
+    return bool(jax.config.jax_compilation_cache_dir) and keyed
 
 
 @functools.cache

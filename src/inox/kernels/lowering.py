@@ -15,6 +15,7 @@ from .jax_internals import (
     export_allows,
     is_export,
     mlir,
+    partitioning_spoils_cache,
     types_tell_devices,
 )
 from .kernel import Backend, Run, Split
@@ -30,8 +31,13 @@ def may_use(backend: Backend, operation: Operation, static: Mapping[str, Any]) -
     return static.get("implementation") != "xla" and operation.name in backend.kernels()
 
 
-def lowering(backend: Backend | None) -> Callable[..., Any]:
-    """The lowering rule for a platform with this backend, or with none."""
+def lowering(backend: Backend | None, *, partitioner: bool) -> Callable[..., Any]:
+    """The lowering rule for a platform.
+
+    Args:
+        backend: Its backend, or None.
+        partitioner: Whether its compiler asks how an operation may be split.
+    """
 
     def lower(
         context: Any, *arrays: Any, operation: Operation, names: Names, static: tuple[Any, ...]
@@ -45,7 +51,7 @@ def lowering(backend: Backend | None) -> Callable[..., Any]:
                 "Use implementation=None: it picks the kernels where there are any and XLA "
                 "elsewhere."
             )
-        run = _on_devices(context, backend, operation, names, settings)
+        run = _on_devices(context, backend, partitioner, operation, names, settings)
         rule: Any = mlir.lower_fun(run, multiple_results=True)
         return rule(context, *arrays)
 
@@ -55,6 +61,7 @@ def lowering(backend: Backend | None) -> Callable[..., Any]:
 def _on_devices(
     context: Any,
     backend: Backend | None,
+    partitioner: bool,
     operation: Operation,
     names: Names,
     static: dict[str, Any],
@@ -87,19 +94,19 @@ def _on_devices(
         if operation.parallel is None:
             return reference
         return mapped_by_types(on_parts, avals, context.avals_out) or reference
-    devices = devices_of_lowering(context) if backend is not None else None
+    if not usable and (not operation.always_by_parts or partitioning_spoils_cache()):
+        return reference
+    devices = devices_of_lowering(context)
     if devices is None:
         return reference
-    alone = len(devices) == 1
-    # How an array is split is decided by a function of this process, which can't be stored.
-    if is_export(context) and not (
-        alone and backend is not None and export_allows(tuple(backend.calls))
-    ):
+    stored = is_export(context)
+    if len(devices) == 1:
+        calls = tuple(backend.calls) if backend is not None else ()
+        return reference if stored and not export_allows(calls) else kernel(avals) or reference
+    # How an array is split is decided by a function of this process, which can't be stored. And
+    # without being told, a kernel might cut it along an axis that is split.
+    if stored or operation.parallel is None or not partitioner:
         return reference
-    if alone:
-        return kernel(avals) or reference
-    if operation.parallel is None:
-        return reference  # a kernel might cut an array along an axis that is split
     shapes = [aval.shape for aval in avals]
     results = [aval.shape for aval in context.avals_out]
     return partitioned(kernel(avals) or reference, on_parts, shapes, results, devices)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .backends import BACKENDS
+from .backends import BACKENDS, PARTITIONERS
 from .explicit_sharding import align_shardings
 from .jax_internals import (
     Primitive,
@@ -34,8 +34,9 @@ def apply(
     """Applies an operation; operands that are None are left out."""
     given = {name: operands[name] for name in operation.operands if operands.get(name) is not None}
     arrays = align_varying_axes(align_shardings(tuple(given.values())))
-    splittable = operation.parallel is not None and any(
-        may_use(backend, operation, static) for backend in BACKENDS.values()
+    splittable = operation.parallel is not None and (
+        operation.always_by_parts
+        or any(may_use(backend, operation, static) for backend in BACKENDS.values())
     )
     primitive = splittable_operation_p if splittable else operation_p
     settings = tuple(sorted(static.items()))
@@ -168,14 +169,15 @@ def _primitive(name: str) -> Primitive:
     batching.primitive_batchers[primitive] = _batch
     ad.primitive_jvps[primitive] = _jvp
     ad.primitive_transposes[primitive] = _transpose
-    mlir.register_lowering(primitive, lowering(None))
-    for platform, backend in BACKENDS.items():
-        mlir.register_lowering(primitive, lowering(backend), platform=platform)
+    mlir.register_lowering(primitive, lowering(None, partitioner=False))
+    for platform in {*BACKENDS, *PARTITIONERS}:
+        rule = lowering(BACKENDS.get(platform), partitioner=platform in PARTITIONERS)
+        mlir.register_lowering(primitive, rule, platform=platform)
     return primitive
 
 
 operation_p = _primitive("inox_operation")
-# For operations that a kernel may carry out on parts. Those have to know the devices when they are
+# For operations that may be carried out on parts. Those have to know the devices when they are
 # lowered, which JAX refuses for an abstract mesh: so it is a primitive of its own.
 splittable_operation_p = _primitive("inox_splittable_operation")
 require_devices(splittable_operation_p)
