@@ -32,8 +32,6 @@ from tests.functional.programs import check_gradients, quick_jit
 FLOAT32 = 4
 COUNTS = (6, 3, 0, 1, 6, 0, 2, 5)
 EPS = float(np.finfo(np.float32).eps)
-EACH_WAY = pytest.mark.parametrize("way", WAYS, ids=str)
-EACH_NORM = pytest.mark.parametrize("name", NORMS)
 MASKED = pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
 
 
@@ -63,17 +61,24 @@ def program(name: str, way: Way, masked: bool):
     return run
 
 
-@EACH_WAY
-@EACH_NORM
+# Each norm in one way, and one of each kind in every way.
+CELLS = [
+    *((WAYS[0], name) for name in NORMS),
+    *((way, name) for way in WAYS[1:] for name in ("layer", "rms", "group 3")),
+]
+EACH_CELL = pytest.mark.parametrize(("way", "name"), CELLS, ids=lambda cell: str(cell))
+
+
+@EACH_CELL
 @MASKED
-def test_output_and_gradients_are_those_of_whole_rows(name, way, masked):
-    """y, and the gradients of x, scale, bias and epsilon, in float32 and bfloat16.
+def test_output_and_gradients_are_those_of_whole_rows(way, name, masked):
+    """y, and the gradients of x, scale, bias and epsilon, in float32 and (one way) bfloat16.
 
     A mask leaves the devices unequal numbers of channels, two of them none, and one row none at
     all; what stands there is NaN.
     """
     where = mask(COUNTS)
-    for dtype in (np.float32, jnp.bfloat16):
+    for dtype in (np.float32, jnp.bfloat16) if way == WAYS[0] else (np.float32,):
         arrays = drawn(name, dtype)
         if masked:
             arrays["x"] = np.where(where, arrays["x"], np.asarray(np.nan, dtype))
@@ -90,8 +95,8 @@ def test_output_and_gradients_are_those_of_whole_rows(name, way, masked):
                 np.testing.assert_array_equal(np.asarray(left_out)[~where], 0)
 
 
-@EACH_WAY
-@pytest.mark.parametrize("name", ["standardize", "layer", "group 2", "group 3"])
+@pytest.mark.parametrize("way", WAYS[:2], ids=str)
+@pytest.mark.parametrize("name", ["layer", "group 3"])
 @pytest.mark.parametrize("apart", [0.0, 1e6])
 def test_large_means(name, way, apart):
     """Mean/std 1e6 on every device, their means alike or far apart: as exact as one device.
@@ -131,7 +136,7 @@ def test_gradients_of_very_large_and_very_small_numbers(name, size):
     assert_all_close(gradients, exact, "gradient", sizes=sizes)
 
 
-@EACH_WAY
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[3]], ids=str)
 @pytest.mark.parametrize("name", ["layer", "rms", "group 3"])
 @MASKED
 def test_second_derivatives(name, way, masked):
