@@ -243,9 +243,7 @@ def test_the_rounding_of_rms_norm_is_that_of_one_device():
         y, pullback = jax.vjp(function, arrays)
         return y, pullback(arrays["x"])[0]
 
-    y, gradients = jax.jit(
-        lambda: both(lambda arrays: split_norm(arrays, mask((6,) * DEVICES)))
-    )()
+    y, gradients = jax.jit(lambda: both(lambda arrays: split_norm(arrays, mask((6,) * DEVICES))))()
     exact, expected = both(lambda a: norm(a["x"], a["scale"], epsilon=a["epsilon"]))
     np.testing.assert_array_equal(np.asarray(y), np.asarray(exact))
     for key, gradient in gradients.items():

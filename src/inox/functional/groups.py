@@ -105,9 +105,7 @@ def group_norm(
     if names:
         # A device has its channels in blocks, of which `together` make up a group.
         blocks, together = blocks_of(groups, x.shape[-1], devices)
-        return _group_normalized(
-            reduction, blocks, together, names, x, epsilon, scale, bias, mask
-        )
+        return _group_normalized(reduction, blocks, together, names, x, epsilon, scale, bias, mask)
     if split := split_of_last_axis(x):
         names, devices = split
         blocks, together = blocks_of(groups, x.shape[-1] // devices, devices)

@@ -146,9 +146,7 @@ def standardize(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(
-        x, None, None, axis, epsilon, where, implementation, axis_name=axis_name
-    )
+    return row_norm(x, None, None, axis, epsilon, where, implementation, axis_name=axis_name)
 
 
 def layer_norm(
@@ -199,6 +197,4 @@ def layer_norm(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(
-        x, scale, bias, axis, epsilon, where, implementation, axis_name=axis_name
-    )
+    return row_norm(x, scale, bias, axis, epsilon, where, implementation, axis_name=axis_name)

@@ -85,7 +85,9 @@ class LayerNorm(NormalizationLayer):
             ValueError: If an axis is out of range, an operand does not broadcast to `x` or
                 `axis_name` is not bound.
         """
-        return layer_norm(x, axis=self.axis, where=where, axis_name=self.axis_name, **self._operands())
+        return layer_norm(
+            x, axis=self.axis, where=where, axis_name=self.axis_name, **self._operands()
+        )
 
 
 class InstanceNorm(LayerNorm):
