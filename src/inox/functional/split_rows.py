@@ -129,7 +129,7 @@ def normalize_split_groups(
 
 
 def _positions(names: Names) -> np.ndarray:
-    """The positions along `names`, the last one fastest, in the order in which parts are stacked."""
+    """The positions along `names`, the last one fastest, in the order of stacked parts."""
     sizes = [lax.axis_size(name) for name in names]  # type: ignore[arg-type]
     order = [names.index(name) for name in gathered_order(names)]
     return np.arange(math.prod(sizes)).reshape(sizes).transpose(order).reshape(-1)

@@ -67,7 +67,10 @@ def _on_devices(
     static: dict[str, Any],
 ) -> Run:
     """The operation as a function of positional arrays: by kernels and by parts where it can be."""
-    reference = operation.run(names, static)
+
+    def reference(*arrays: Array) -> tuple[Array, ...]:
+        return operation.run(names, static)(*arrays)
+
     avals = context.avals_in
     if not all(isinstance(n, int) for aval in avals for n in aval.shape):
         return reference  # symbols, in an export: neither a view nor where to cut is known

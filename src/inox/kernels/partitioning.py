@@ -119,7 +119,8 @@ def partitioned(
             shardings(mesh, entries, shapes),
         )
 
-    function = custom_partitioning(run)
+    # Compiled as a part of its own: there the constants of a formula stay, which are refused else.
+    function = custom_partitioning(jax.jit(run))
     function.def_partition(
         partition=partition,
         infer_sharding_from_operands=infer,
