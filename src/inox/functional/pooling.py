@@ -68,14 +68,3 @@ def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Arra
     within = scaled * lax.square(common[None] / scale)
     pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), nonempty), 0)
     return SplitMoments(together, pooled_mean, pooled_low, pooled_scaled, common)
-
-
-def pool_over_devices(
-    parts: tuple[Array, ...], names: tuple[str, ...], number: int
-) -> tuple[Array, ...]:
-    """The mean in two halves and the variance of parts of `number` elements, by one collective."""
-    mean, mean_low, var = jnp.moveaxis(lax.all_gather(jnp.stack(parts), names), 1, 0)
-    scale = power_near_reciprocal_root(jnp.maximum(var, jnp.ones_like(var)))
-    scaled = (var * scale) * scale
-    whole = pool(jnp.full_like(mean, number), mean, mean_low, scaled, scale)
-    return whole.mean, whole.mean_low, whole.var

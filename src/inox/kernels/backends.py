@@ -14,6 +14,9 @@ BACKENDS: Mapping[str, Backend] = {
     "rocm": ACCELERATOR,
     "tpu": ACCELERATOR,
 }
+# Where XLA asks how an operation that it does not know may be split. The compiler of TPUs does
+# not, at least not ahead of time (libtpu 0.0.42).
+PARTITIONERS = ("cpu", "cuda", "rocm")
 
 
 def check_name(implementation: Any) -> None:

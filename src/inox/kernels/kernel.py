@@ -23,16 +23,31 @@ Run = Callable[..., tuple[Array, ...]]
 Kernel = Callable[..., Run | None]
 
 
+def unchanged(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+    """The results of a device's parts as those parts of the results."""
+    return results
+
+
+def apart(split: Split) -> Run | None:
+    """For operations that each device carries out on its parts, however they are split."""
+    return None
+
+
 class Parallel(NamedTuple):
-    """How an operation on whole arrays is made of the same one on the parts that devices hold.
+    """How an operation on whole arrays is put together from parts that devices hold.
+
+    Either each device carries it out on its parts, by a kernel if there is one, and what it finds
+    is combined with what the others found; or, where a split cuts through what belongs together,
+    they carry it out together, in other operations with an exchange between them.
 
     Args:
-        whole: Axes, counted from the end, along which a device must hold all of the arrays.
-        combine: `(results, split) -> results`: what the devices have to exchange.
+        combine: `(results, split) -> results`: what the devices have to exchange at the end.
+        together: From the split to how the devices carry the operation out together on their
+            parts, in results of these; None where each carries it out by itself.
     """
 
-    whole: Axes
-    combine: Callable[[tuple[Array, ...], Split], tuple[Array, ...]]
+    combine: Callable[[tuple[Array, ...], Split], tuple[Array, ...]] = unchanged
+    together: Callable[[Split], Run | None] = apart
 
 
 class Backend(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .backends import BACKENDS
+from .backends import BACKENDS, PARTITIONERS
 from .explicit_sharding import align_shardings
 from .jax_internals import (
     Primitive,
@@ -22,7 +22,7 @@ from .jax_internals import (
     register_float_checks,
     require_devices,
 )
-from .lowering import has_kernel, lowering
+from .lowering import lowering, splittable
 from .operation import Operation
 
 Array = jax.Array
@@ -34,10 +34,7 @@ def apply(
     """Applies an operation; operands that are None are left out."""
     given = {name: operands[name] for name in operation.operands if operands.get(name) is not None}
     arrays = align_varying_axes(align_shardings(tuple(given.values())))
-    splittable = operation.parallel is not None and any(
-        has_kernel(backend, operation, static) for backend in BACKENDS.values()
-    )
-    primitive = splittable_operation_p if splittable else operation_p
+    primitive = splittable_operation_p if splittable(operation, static) else operation_p
     settings = tuple(sorted(static.items()))
     return tuple(primitive.bind(*arrays, operation=operation, names=tuple(given), static=settings))
 
@@ -150,7 +147,7 @@ def _transpose(cotangents: Any, *arrays: Any, operation: Operation, names: Any, 
 # ---- the primitive
 
 
-def _primitive(name: str, *, splits: bool = False) -> Primitive:
+def _primitive(name: str) -> Primitive:
     primitive = Primitive(name)
     primitive.multiple_results = True
     compiled = jax.jit(primitive.bind, static_argnames=("operation", "names", "static"))
@@ -168,15 +165,15 @@ def _primitive(name: str, *, splits: bool = False) -> Primitive:
     batching.primitive_batchers[primitive] = _batch
     ad.primitive_jvps[primitive] = _jvp
     ad.primitive_transposes[primitive] = _transpose
-    mlir.register_lowering(primitive, lowering(None, splits=splits))
-    for platform, backend in BACKENDS.items():
-        rule = lowering(backend, splits=splits)
+    mlir.register_lowering(primitive, lowering(None, partitioner=False))
+    for platform in {*BACKENDS, *PARTITIONERS}:
+        rule = lowering(BACKENDS.get(platform), partitioner=platform in PARTITIONERS)
         mlir.register_lowering(primitive, rule, platform=platform)
     return primitive
 
 
 operation_p = _primitive("inox_operation")
-# For operations that a kernel may carry out on parts. Those have to know the devices when they are
+# For operations that may be carried out on parts. Those have to know the devices when they are
 # lowered, which JAX refuses for an abstract mesh: so it is a primitive of its own.
-splittable_operation_p = _primitive("inox_splittable_operation", splits=True)
+splittable_operation_p = _primitive("inox_splittable_operation")
 require_devices(splittable_operation_p)
