@@ -1,4 +1,4 @@
-"""Whose programs are compiled: functions of x, the gradient of y, and parameters, by their shapes."""
+"""Whose programs are compiled: functions of x, the gradient of y and parameters, by shapes."""
 
 from collections.abc import Callable
 from typing import Any

@@ -68,7 +68,7 @@ def _sliced(program: Program, fusion: Instruction) -> dict[int, list[Array]]:
     return found
 
 
-def _moved(
+def moved(
     program: Program, line: Instruction, types: dict[str, list[Array]]
 ) -> tuple[list[Array], list[Array]]:
     """What an instruction reads and writes."""
@@ -112,7 +112,7 @@ def _kernels(program: Program, computation: str, times: int) -> Iterator[Kernel]
             continue
         if line.opcode == "custom-call" and NAMES_OF_MEMORY.search(line.attributes):
             continue
-        reads, writes = _moved(program, line, types)
+        reads, writes = moved(program, line, types)
         if all(array.size <= 1 for array in reads + writes):
             continue
         cycles = CYCLES.search(line.attributes)

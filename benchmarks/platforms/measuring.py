@@ -33,6 +33,15 @@ def compiled_figures(target: Target, cell: Cell, which: str, name: str) -> Figur
     return {**figures(compiled), "compile_seconds": float(f"{seconds:.2g}")}
 
 
+def _told(found: dict[str, Figures]) -> str:
+    ours = found["ours"]
+    if "refused" in ours:
+        return ours["refused"]
+    return (
+        f"{ours['kernels']} kernels, {ours['bytes'] / found['floor']['bytes']:.2f} times the floor"
+    )
+
+
 def measured(
     programs: Sequence[tuple[str, Cell, str]], names: Sequence[str] = contestants.NAMES
 ) -> list[Record]:
@@ -41,16 +50,9 @@ def measured(
     for place, (target_name, of_grid, which) in enumerate(programs):
         target = TARGETS[target_name]
         cell = sized(of_grid, target)
-        found = {
-            name: compiled_figures(target, cell, which, name) for name in ("floor", *names)
-        }
-        ours = found.get("ours", {})
-        told = (
-            f"{ours['kernels']} kernels, {ours['bytes'] / found['floor']['bytes']:.2f} times the floor"
-            if "kernels" in ours
-            else ours.get("refused", "")
-        )
-        say(f"{place + 1}/{len(programs)} {target.title}, {cell.title} {cell.dtype}, {which}: {told}")
+        found = {name: compiled_figures(target, cell, which, name) for name in ("floor", *names)}
+        named = f"{target.title}, {cell.title} {cell.dtype}, {which}"
+        say(f"{place + 1}/{len(programs)} {named}: {_told(found)}")
         records.append(
             {"target": target_name, "cell": cell.record(), "pass": which, "programs": found}
         )

@@ -33,6 +33,11 @@ class Array(NamedTuple):
         """The number of elements, without padding."""
         return math.prod(self.shape)
 
+    @property
+    def unpadded(self) -> int:
+        """Bytes of the elements alone, as they cross a link between devices."""
+        return self.size * BITS[self.dtype] // 8
+
 
 ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([0-9,]*)\](?:\{([^{}]*)\})?")
 TILE, SPACE = re.compile(r"T\(([0-9,]+)\)"), re.compile(r"S\((\d+)\)")

@@ -33,6 +33,10 @@ class Target:
                 "installs what benchmarks/platforms/requirements.txt names",
                 name=absent[0],
             )
+        if self.platform == "cpu":  # this machine's, which are there
+            import jax
+
+            return jax.devices("cpu")
         from jax.experimental import topologies
 
         if self.platform == "tpu":
