@@ -8,12 +8,16 @@ from typing import Any
 from ..speed.cells import DASH, from_record
 from ..speed.contestants import LABELS
 from ..speed.tables import Table, number
+from . import devices
 from .cells import PASSES
 from .contestants import NAMES, PEERS
 from .targets import TARGETS
 
 Record = dict[str, Any]
 Results = dict[str, Any]
+PEOPLE = [LABELS[name] for name in NAMES]
+# Arrays of the size of x that the floor reads and writes.
+UNITS = {"forward": 2, "backward": 3, "both": 4}
 
 
 def title(record: Record) -> str:
@@ -36,8 +40,13 @@ def over_floor(record: Record, name: str) -> float | None:
 def passes_over_x(record: Record, name: str) -> float | None:
     """Bytes of a program over those of x, as the floor reads and writes it."""
     found = over_floor(record, name)
-    units = {"forward": 2, "backward": 3, "both": 4}[record["pass"]]
-    return None if found is None else units * found
+    return None if found is None else UNITS[record["pass"]] * found
+
+
+def cycles_over_floor(record: Record, name: str) -> float | None:
+    """The compiler's estimate over its own of the floor."""
+    found, least = value(record, name, "cycles"), record["programs"]["floor"]["cycles"]
+    return found / least if found and least else None
 
 
 def best_peer(record: Record, key: str) -> float | None:
@@ -57,76 +66,48 @@ def _told(figure: float | None) -> str:
     return DASH if figure is None else number(figure)
 
 
-def _of(
-    records: list[Record], target: str, which: str, say: Callable[[Record, str], str], floor: str
+def _cell(record: Record, name: str, figure: Callable[[Record, str], float | None]) -> str:
+    """A ratio, and in how many kernels where it is one of bytes."""
+    if value(record, name, "refused"):
+        return "refused"
+    told = _told(figure(record, name))
+    kernels = value(record, name, "kernels")
+    return told if figure is cycles_over_floor or kernels is None else f"{told} in {kernels}"
+
+
+def _rows(
+    records: list[Record], figure: Callable[[Record, str], float | None], key: str, unit: float
 ) -> list[list[str]]:
-    key = "cycles" if floor == "cycles" else "bytes"
     return [
         [
             title(record),
-            _floor(record, floor),
-            *(say(record, name) for name in NAMES),
+            number(record["programs"]["floor"][key] / unit),
+            *(_cell(record, name, figure) for name in NAMES),
             _told(against_best(record, key)),
         ]
         for record in records
-        if record["target"] == target and record["pass"] == which
     ]
-
-
-def _floor(record: Record, floor: str) -> str:
-    if floor == "cycles":
-        return number(record["programs"]["floor"]["cycles"] / 1e6)
-    return number(record["programs"]["floor"]["bytes"] / 2**20)
-
-
-def _refused_or(record: Record, name: str, say: Callable[[], str]) -> str:
-    return "refused" if value(record, name, "refused") else say()
-
-
-def _bytes_and_kernels(record: Record, name: str) -> str:
-    def say() -> str:
-        return f"{_told(over_floor(record, name))} in {value(record, name, 'kernels')}"
-
-    return _refused_or(record, name, say) if name in record["programs"] else DASH
-
-
-def _passes_and_kernels(record: Record, name: str) -> str:
-    def say() -> str:
-        return f"{_told(passes_over_x(record, name))} in {value(record, name, 'kernels')}"
-
-    return _refused_or(record, name, say) if name in record["programs"] else DASH
-
-
-def _cycles(record: Record, name: str) -> str:
-    def say() -> str:
-        found, least = value(record, name, "cycles"), record["programs"]["floor"]["cycles"]
-        return DASH if not found or not least else number(found / least)
-
-    return _refused_or(record, name, say) if name in record["programs"] else DASH
-
-
-PEOPLE = [LABELS[name] for name in NAMES]
 
 
 def target_tables(results: Results, target: str) -> Iterator[Table]:
     """Bytes and kernels of a target, a table a pass; on TPU passes over x, and cycles."""
-    records, named = results["records"], TARGETS[target]
+    named = TARGETS[target]
     on_tpu = named.platform == "tpu"
     for which, words in PASSES.items():
-        if on_tpu:
-            least = {"forward": 2, "backward": 3, "both": 4}[which]
-            note = f"Passes over x (the floor has {least}), and in how many kernels."
-            rows = _of(records, target, which, _passes_and_kernels, "bytes")
-        else:
-            note = "Bytes over the floor's, and in how many kernels."
-            rows = _of(records, target, which, _bytes_and_kernels, "bytes")
+        records = [r for r in results["records"] if r["target"] == target and r["pass"] == which]
+        if not records:
+            continue
         head = ["", "floor, MiB", *PEOPLE, "ours over the best peer"]
-        if rows:
-            yield Table(f"{named.title}, {words}", note, head, rows)
-        if on_tpu and rows:
+        note, figure = "Bytes over the floor's, and in how many kernels.", over_floor
+        if on_tpu:
+            note = f"Passes over x (the floor has {UNITS[which]}), and in how many kernels."
+            figure = passes_over_x
+        rows = _rows(records, figure, "bytes", 2**20)
+        yield Table(f"{named.title}, {words}", note, head, rows)
+        if on_tpu:
             note = "The compiler's own estimate, over that of the floor."
-            rows = _of(records, target, which, _cycles, "cycles")
-            head = ["", "floor, million cycles", *PEOPLE, "ours over the best peer"]
+            head = ["", "floor, million cycles", *head[2:]]
+            rows = _rows(records, cycles_over_floor, "cycles", 1e6)
             yield Table(f"{named.title}, {words}, cycles", note, head, rows)
 
 
@@ -199,10 +180,27 @@ def temporary_table(results: Results) -> Table:
     return Table("Temporary memory", note, ["", *PEOPLE], rows)
 
 
+def device_table(results: Results) -> Table:
+    """Exchanges between devices, and their bytes."""
+    rows = []
+    for record in results["devices"]:
+        told = [
+            f"{found['collectives']}: {found['bytes']:,} B" if found["collectives"] else "none"
+            for found in (record["programs"][name] for name in devices.NAMES)
+        ]
+        what = f"{title(record)}, {record['split']} split, {PASSES[record['pass']]}"
+        rows.append([f"{devices.TITLES[record['target']]}, {what}", *told])
+    note = (
+        "How many exchanges there are, and the bytes of their results on each device. Parameters "
+        "and their gradients are on every device, or split as the channels are."
+    )
+    return Table("Many devices", note, ["", *(LABELS[name] for name in devices.NAMES)], rows)
+
+
 def all_tables(results: Results) -> list[Table]:
     """In the order of the page."""
     found = [summary(results)]
     for target in TARGETS:
         found += target_tables(results, target)
-    found += [temporary_table(results), compile_table(results)]
+    found += [device_table(results), temporary_table(results), compile_table(results)]
     return [table for table in found if table.rows]
