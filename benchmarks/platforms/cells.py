@@ -1,6 +1,7 @@
 """What is compiled: the grid of the speed page at the size that a target wants, in three passes."""
 
 import math
+from collections.abc import Collection
 
 from ..speed.cells import GRID, QUICK_SHAPES, Cell
 from .targets import Target
@@ -24,12 +25,12 @@ def is_quick(cell: Cell, which: str) -> bool:
 
 
 def chosen(
-    names: set[str], cells: set[str], passes: set[str], quick: bool
+    targets: Collection[str], cells: Collection[str], passes: Collection[str], quick: bool
 ) -> list[tuple[str, Cell, str]]:
     """Target, cell and pass of every program, the cells still of the grid's size."""
     return [
         (target, cell, which)
-        for target in names
+        for target in targets
         for cell in GRID
         for which in PASSES
         if cell.kind in cells and which in passes and (not quick or is_quick(cell, which))

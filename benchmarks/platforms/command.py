@@ -68,9 +68,16 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--bars", action="store_true", help="print, too, what was found, as lines of bars.py"
     )
+    parser.add_argument(
+        "--kernels", type=_some(("ours", "flax", "equinox")), metavar="NAMES",
+        help="only print the kernels of their programs, with bytes over those of x, and a star at "
+        "what is in on-chip memory",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     options.whole = not (options.only or options.cells or options.passes or options.quick)
-    if options.check and (options.update or options.page_from or not options.whole):
+    if options.check and (
+        options.update or options.page_from or options.kernels or not options.whole
+    ):
         parser.error("--check: leave out the other options; it compiles cells of its own")
     if options.page_from and (options.update or not options.whole):
         parser.error("--page-from: leave out the other options; it compiles nothing")
@@ -106,12 +113,25 @@ def compiled(options: argparse.Namespace) -> dict[str, Any]:
 
     targets = [name for name in options.only if name != TOGETHER]
     wanted = cells.chosen(targets, options.cells, options.passes, options.quick)
+    if not wanted and TOGETHER not in options.only:
+        raise SystemExit("--quick has no program of these norms and passes: leave it out")
     return {
         "date": date.today().isoformat(),
         "versions": versions(),
         "records": measuring.measured(wanted),
         "devices": devices.measured(devices.SEVERAL) if TOGETHER in options.only else [],
     }
+
+
+def list_kernels(options: argparse.Namespace) -> None:
+    """Prints, and keeps nothing."""
+    from . import cells, listing
+    from .targets import TARGETS
+
+    targets = [name for name in options.only if name != TOGETHER]
+    for target, cell, which in cells.chosen(targets, options.cells, options.passes, options.quick):
+        for name in options.kernels:
+            print(*listing.listed(TARGETS[target], cell, which, name), sep="\n", flush=True)
 
 
 def told_broken(records: list[dict[str, Any]]) -> bool:
@@ -137,6 +157,9 @@ def main() -> int:
     options = parsed()
     if options.check:
         return check()
+    if options.kernels:
+        list_kernels(options)
+        return 0
     from . import checking, page
 
     if options.page_from:
