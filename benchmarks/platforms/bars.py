@@ -9,7 +9,42 @@ ARGS="--bars"` prints the lines as they are measured.
 
 from typing import Any
 
-BARS: dict[str, dict[Any, Any]] = {}
+BARS: dict[str, dict[Any, Any]] = {
+    "h100": {
+        ("layer", (768,), "float32"): ((9, 2.52), (11, 2.36), (11, 2.02)),
+        ("layer", (768,), "bfloat16"): ((9, 2.53), (11, 2.39), (11, 2.04)),
+        ("layer", (4096,), "float32"): ((7, 2.01), (11, 3.01), (10, 2.51)),
+        ("layer", (4096,), "bfloat16"): ((7, 2.01), (10, 3.68), (10, 3.01)),
+        ("layer", (56, 56, 64), "float32"): ((3, 1.54), (10, 3.73), (10, 3.05)),
+        ("layer", (56, 56, 64), "bfloat16"): ((3, 1.57), (9, 4.12), (11, 3.85)),
+        ("rms", (768,), "float32"): ((5, 1.51), (6, 1.68), (6, 1.51)),
+        ("rms", (768,), "bfloat16"): ((5, 1.52), (6, 1.69), (6, 1.52)),
+        ("batch", (56, 56, 64), "float32"): ((10, 2.01), (13, 2.35), (13, 2.01)),
+        ("batch", (56, 56, 64), "bfloat16"): ((10, 2.02), (13, 2.36), (13, 2.02)),
+        ("group", (32, 32, 256), "float32"): ((10, 2.01), (17, 3.02), (17, 2.52)),
+        ("group", (32, 32, 256), "bfloat16"): ((11, 4.51), (19, 6.7), (19, 5.28)),
+        ("position", (32, 32, 256), "float32"): ((3, 1.76), (11, 5.06), (8, 3.26)),
+        ("position", (32, 32, 256), "bfloat16"): ((3, 2.01), (11, 7.11), (8, 5.02)),
+    },
+    "v6e": {
+        ("layer", (768,), "float32"): ((9, 2.51, 5.42), None, (12, 2.26, 4.26)),
+        ("layer", (768,), "bfloat16"): ((9, 2.51, 3.53), None, None),
+    },
+}
 
 # The programs of the short form, `make platforms ARGS="--check"`.
-CHECKED: dict[str, tuple[Any, ...]] = {}
+CHECKED: dict[str, tuple[Any, ...]] = {
+    "h100": (
+        ("layer", (768,), "float32", "forward"),
+        ("layer", (768,), "float32", "both"),
+        ("rms", (768,), "bfloat16", "forward"),
+        ("batch", (56, 56, 64), "float32", "both"),
+        ("group", (32, 32, 256), "bfloat16", "forward"),
+    ),
+    "v5e": (
+        ("layer", (768,), "float32", "forward"),
+        ("rms", (768,), "float32", "both"),
+        ("batch", (56, 56, 64), "float32", "forward"),
+    ),
+    "v6e": (),
+}
