@@ -6,10 +6,8 @@ from .bounds import bound, kernel_bound
 from .exact import errors
 from .hard_inputs import HardInput, of_dtype, operands
 from .layers import Layer
-from .programs import called, program
+from .programs import EXAMPLES, called, program
 
-# Enough for a batch norm to have a variance, few enough to be judged on the host in no time.
-EXAMPLES = 32
 
 
 class Measured(NamedTuple):
@@ -52,15 +50,13 @@ def published(layer: Layer, backend: str, result: str, dtype: str, hard: HardInp
 
 def accuracy(layer: Layer, dtype: str, implementation: str | None, quick: bool) -> Accuracy:
     """The worst errors over all kinds of data, by one program."""
-    made = None
+    made = program(layer, implementation, dtype, EXAMPLES)
     worst: dict[str, Measured] = {}
     for hard in of_dtype(dtype, quick):
         given = operands(layer, hard, dtype, EXAMPLES)
-        made = made or program(layer, implementation, given)
         for result, error in errors(layer, given, *called(made, given)).items():
             limit = published(layer, made.backend, result, dtype, hard)
             found = Measured(error, limit, hard.name)
             if result not in worst or found.share > worst[result].share:
                 worst[result] = found
-    assert made is not None
     return Accuracy(made.backend, worst["y"], worst["dx"])

@@ -53,8 +53,10 @@ def titles(columns: Sequence[Column]) -> str:
 
 
 def number(value: float) -> str:
-    """An error in three digits."""
-    return f"{value:.3g}" if value < 1e4 else f"{value:.0e}".replace("e+0", "e")
+    """An error in a few digits."""
+    if value < 100:
+        return f"{value:.2f}"
+    return f"{value:.0e}".replace("e+0", "e")
 
 
 def told(same: bool | None, promised: bool) -> str:
