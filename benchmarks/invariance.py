@@ -92,7 +92,7 @@ def lines() -> Iterator[str]:
     named = {operation.name: operation for operation in OPERATIONS}
     for title, name, examples, masked in ROWS:
         for example in examples:
-            width = "×".join(map(str, example.shape))
+            width = " x ".join(map(str, example.shape))
             cells = [differences(named[name], example, dtype, masked) for dtype in DTYPES]
             yield f"| {title} | {width} | " + " | ".join(cells) + " |"
 

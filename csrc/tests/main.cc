@@ -39,7 +39,8 @@ void test_random_calls(int64_t count, uint64_t seed) {
   }
 }
 
-// Where arrays begin changes no bit: no kernel takes the first elements apart, up to an aligned one.
+// Where arrays begin changes no bit: no kernel takes the first elements apart, up to an aligned
+// one.
 void test_alignment_changes_nothing(int64_t count, uint64_t seed) {
   for (int64_t i = 0; i < count; ++i) {
     Case random(seed + i);

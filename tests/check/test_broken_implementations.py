@@ -77,8 +77,7 @@ def test_errors_are_those_of_the_tests(layer):
         )
         for change in (1.0, 1.0 + 1e-5):
             y, dx = (
-                (np.asarray(a, np.float64) * change).astype(np.float32)
-                for a in (right.y, right.dx)
+                (np.asarray(a, np.float64) * change).astype(np.float32) for a in (right.y, right.dx)
             )
             found = errors(layer, given, y, dx)
             expected = errors_in_extended_precision(right, given.scale, y=y, dx=dx)

@@ -27,7 +27,7 @@ def test_an_example_has_the_same_bits_in_any_company(operation, example, dtype, 
 @EACH_IMPLEMENTATION
 @EACH_OPERATION
 def test_eagerly_and_without_a_gradient(operation, implementation):
-    """Outside of compiled code an example has the bits that it has inside, and y without dx, too."""
+    """Outside of compiled code an example has the bits that it has inside; so has y without dx."""
     require(implementation)
     example = operation.examples[0]
     batch = draw(operation, example, jnp.dtype("float32"))

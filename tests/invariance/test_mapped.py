@@ -1,4 +1,4 @@
-"""`vmap` changes no bit, whichever operands it maps, and a slice's bits are those of its numbers."""
+"""`vmap` changes no bit, whatever it maps; a slice's bits are those of its numbers."""
 
 import jax
 import jax.numpy as jnp

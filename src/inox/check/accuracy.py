@@ -9,7 +9,6 @@ from .layers import Layer
 from .programs import EXAMPLES, called, program
 
 
-
 class Measured(NamedTuple):
     """The result nearest to its bound, or furthest beyond it.
 

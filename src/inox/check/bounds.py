@@ -1,7 +1,6 @@
-"""The published bounds on rounding errors: what the documentation shows, the tests hold and
-`python -m inox check` measures.
+"""The published bounds on rounding errors.
 
-An error is counted in the unit that stands beside each result, `ulp(z)` being the distance between
+The documentation shows them, the tests hold them, and `python -m inox check` measures them. An error is counted in the unit that stands beside each result, `ulp(z)` being the distance between
 the neighbours of z in the dtype of the result. docs/accuracy.md explains both.
 """
 

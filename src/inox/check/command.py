@@ -18,10 +18,11 @@ from .report import PROMISES, TIMES, Write, number, promises, times, titles
 from .speed import speed
 
 DESCRIPTION = """\
-Measures on this device what the documentation of Inox promises: the error of y and dx of every norm
-on hard inputs (a mean of 1e7 spreads, spreads of 1e-14, equal numbers, one number of 1000), in units
-in the last place (ulp), against float64 computed by NumPy; whether an example has the same y and dx,
-bit for bit, alone and in any batch; and the time, beside the textbook's formula and a copy.
+Measures on this device what the documentation of Inox promises: the error of y and dx of every
+norm on hard inputs (a mean of 1e7 spreads, spreads of 1e-14, equal numbers, one number of 1000),
+in units in the last place (ulp), against float64 computed by NumPy; whether an example has the
+same y and dx, bit for bit, alone and in any batch; and the time, beside the textbook's formula and
+a copy.
 """
 EPILOG = """\
 The exit status is 0 where every promise is kept, 1 where a bound is broken or bits differ that are

@@ -1,7 +1,7 @@
 """The norms that are checked, as functions of arrays, with the textbook's formula for each."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,8 +105,10 @@ def textbook(layer: Layer) -> Call:
 
 
 def both(call: Call, chosen: str | None) -> Callable[..., tuple[Array, ...]]:
-    """A norm forward and backward in one program: `(dy, x, scale, bias, epsilon)` -> y and the
-    gradients of x, scale and bias."""
+    """A norm forward and backward in one program.
+
+    From `(dy, x, scale, bias, epsilon)` to y and the gradients of x, scale and bias.
+    """
 
     def run(dy: Array, x: Array, scale: Array, bias: Array, epsilon: Array) -> tuple[Array, ...]:
         y, pull = jax.vjp(lambda x, s, b: call(x, s, b, epsilon, chosen), x, scale, bias)

@@ -68,9 +68,7 @@ def told(same: bool | None, promised: bool) -> str:
     return "NOT THE SAME BITS" if promised else "not promised"
 
 
-def promises(
-    layer: str, dtype: str, found: Accuracy, same: bool | None, promised: bool
-) -> str:
+def promises(layer: str, dtype: str, found: Accuracy, same: bool | None, promised: bool) -> str:
     """The line of a layer and dtype in the table of promises."""
 
     def cells(measured: Measured) -> tuple[str, str]:

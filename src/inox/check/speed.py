@@ -68,9 +68,7 @@ def seconds(calls: Mapping[str, Callable[[], Any]], rounds: int, least: float) -
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def speed(
-    layer: Layer, dtype: str, implementation: str | None, quick: bool
-) -> tuple[Speed, Speed]:
+def speed(layer: Layer, dtype: str, implementation: str | None, quick: bool) -> tuple[Speed, Speed]:
     """Forward alone, and forward and backward together."""
     platform = jax.devices()[0].platform
     dy, x, scale, bias = _random(layer, dtype, size_for(platform, quick))

@@ -153,9 +153,7 @@ def _cotangent_of(
         return None
     seen: View = found
 
-    def run(
-        *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
-    ) -> dict[str, Array]:
+    def run(*, dy: Array, x: Array, epsilon: Array, scale: Array | None = None) -> dict[str, Array]:
         parameter = math.prod(seen.sizes("PGC"))
         # The sum of dy alone knows no x, which may be larger.
         x = dy if set(wanted) == {"bias_tangent"} else x

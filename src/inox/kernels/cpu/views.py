@@ -83,7 +83,7 @@ def view(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = (
     for i in dimensions:
         letter = "r" if i - len(shape) in axes else "k"
         letters += letter.upper() if any(flag[i] for flag in flags) else letter
-    # Parameters that differ by sample, and are shared by what `vmap` put in front: they are repeated.
+    # Parameters that differ by sample and are shared by what `vmap` put in front are repeated.
     match = _PATTERN.match(letters) or _PATTERN.match(_repeated(letters))
     if match is None or 0 in shape:
         return None
