@@ -1,7 +1,8 @@
 """The published bounds on rounding errors.
 
-The documentation shows them, the tests hold them, and `python -m inox check` measures them. An error is counted in the unit that stands beside each result, `ulp(z)` being the distance between
-the neighbours of z in the dtype of the result. docs/accuracy.md explains both.
+The documentation shows them, the tests hold them, and `python -m inox check` measures them. An
+error is counted in the unit that stands beside each result, `ulp(z)` being the distance between the
+neighbours of z in the dtype of the result. docs/accuracy.md explains both.
 """
 
 FLOAT32, HALF, FLOAT64 = "float32", "bfloat16, float16", "float64"
