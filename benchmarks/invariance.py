@@ -23,14 +23,14 @@ from tests.invariance.batches import Program, companies, draw, run, violations  
 from tests.registry import OPERATIONS, Layout, Operation  # noqa: E402
 
 PAGE = ROOT / "docs" / "batch-invariance.md"
-DTYPES = ("float32", "bfloat16", "float64")
-WIDTHS = tuple(Layout((width,)) for width in (12, 36, 100, 256, 768, 4096))
+DTYPES = ("float32", "bfloat16")
+WIDTHS = tuple(Layout((width,)) for width in (36, 100, 256, 768, 4096))
 IMAGE = {"axis": (-3, -2)}
 # Title, operation, examples, whether rows are masked.
 ROWS = (
     ("layer norm", "layer_norm", WIDTHS, False),
-    ("layer norm, with a mask", "layer_norm", WIDTHS[1:5], True),
-    ("RMS norm", "rms_norm", WIDTHS[1:5], False),
+    ("layer norm, with a mask", "layer_norm", WIDTHS[::3], True),
+    ("RMS norm", "rms_norm", WIDTHS[::3], False),
     ("group norm, per position", "group_norm", (Layout((6, 48), {"groups": 4}),), False),
     (
         "group norm, per image",
@@ -44,6 +44,7 @@ ROWS = (
 # How the companies that a violation names are told in the table.
 TOLD = {
     "examples": "another number of rows",
+    "among": "another number of rows",
     "reversed": "another place",
     "moved": "another place",
     "beside": "other neighbours",

@@ -18,6 +18,8 @@ from tests.registry import Layout, Operation
 EXAMPLES = 21
 # Examples alone and in batches, from here to there.
 PARTS = ((0, 1), (10, 11), (20, 21), (0, 8), (13, 21))
+# About how many elements a batch has that is large: enough for another way of adding them up.
+LARGE = 2**17
 # Those that are replaced by NaN, or by zeros, as padding is.
 PADDED = (0, 3, 10, 11, 19)
 
@@ -142,6 +144,10 @@ def companies(call: Program, batch: Batch, jit: Callable[..., Any] = jax.jit) ->
     for begin, end in PARTS:
         part = compiled(x[begin:end], dy[begin:end], shared)
         yield f"examples {begin} to {end}", places[begin:end], part
+    many = min(40, LARGE // x.size)
+    if many > 1:
+        together = compiled(*(np.concatenate([array] * many) for array in (x, dy)), shared)
+        yield f"among {many * len(x)}", places, tuple(array[-len(x) :] for array in together)
     yield "vmap", places, jit(mapped(both))(x, dy, shared)
     *inside, _ = jit(between_operations(both))(x, dy, shared)
     yield "between operations", places[4:12], tuple(inside)
