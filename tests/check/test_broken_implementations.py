@@ -24,7 +24,6 @@ def checked(layer: Layer, *arguments: str) -> tuple[int, str]:
     return status, "\n".join(lines)
 
 
-@pytest.mark.usefixtures("standard_promotion")
 def test_a_broken_bound_gives_status_1():
     """The textbook's formula in float32, on equal numbers and on a mean of 1e7 spreads."""
     status, report = checked(ROWS._replace(name="textbook", call=textbook(ROWS)))

@@ -114,9 +114,8 @@ def operands(layer: Layer, hard: HardInput, dtype: str, examples: int, seed: int
     # Where the bias cancels the rest the error is that of the rest, so the scale is kept from 0.
     scale = rng.choice([-1, 1], shape[-1:]) * rng.uniform(0.5, 2, shape[-1:])
     bias = 0.25 * rng.standard_normal(shape[-1:])
-    return Operands(
-        x, dy, scale.astype(np.float32), bias.astype(np.float32), np.float32(hard.epsilon)[()]
-    )
+    scale, bias, epsilon = (np.asarray(array, np.float32) for array in (scale, bias, hard.epsilon))
+    return Operands(x, dy, scale, bias, epsilon)
 
 
 def of_dtype(dtype: str, quick: bool) -> Iterator[HardInput]:

@@ -36,8 +36,8 @@ def _random(layer: Layer, dtype: str, elements: int) -> tuple[Array, ...]:
 
     def make(seed: int) -> tuple[Array, ...]:
         keys = jax.random.split(jax.random.key(seed), 4)
-        x, dy = (jax.random.normal(key, shape).astype(kind) for key in keys[:2])
-        scale, bias = (jax.random.normal(key, channels) for key in keys[2:])
+        x, dy = (jax.random.normal(key, shape, jnp.float32).astype(kind) for key in keys[:2])
+        scale, bias = (jax.random.normal(key, channels, jnp.float32) for key in keys[2:])
         return dy, x, 1 + scale / 8, bias
 
     return jax.jit(make, static_argnums=0)(0)

@@ -143,8 +143,10 @@ def _cotangent_of(
 ) -> Callable[..., dict[str, Array]] | None:
     """One call, for those gradients that belong to arrays of one shape."""
     rank = len(shape)
-    scaled = scale is not None and "x_tangent" in wanted
-    flags = [_varies(scale.shape)] if scaled else []
+    flags: list[tuple[bool, ...]] = []
+    scaled = False
+    if scale is not None and "x_tangent" in wanted:
+        flags, scaled = [_varies(scale.shape)], True
     for name, shared in wanted.items():
         if name != "x_tangent":
             flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
