@@ -73,9 +73,11 @@ struct Samples {
   // The threads for the parts of a sample.
   ThreadPool* within(ThreadPool* pool) const { return tasks ? nullptr : pool; }
 
+  // A large sample is summed in parts whoever works on them: how its terms are added must not
+  // depend on how many samples there are.
   ColumnSample sample(const Kernels& kernels, Element element, int64_t block) const {
     return ColumnSample(kernels, element, shape.length, groups_of(block), shape.channels,
-                        shape.row(), !tasks);
+                        shape.row(), bytes(size_of(element)) > kTaskBytes);
   }
 
   // Where the elements of a sample begin, and its first column among those of a row.

@@ -17,8 +17,8 @@
 // whose numbers float32 can't hold, and for long ones: |xhat| may be sqrt(n), and where xhat scale
 // cancels against bias, or u r against xhat b, what is left errs by 4 sqrt(n) 2^-24 in units of
 // |scale| or r rms(u). That is 0.007 units in the last place of float16 for 2048 elements, and of
-// bfloat16 for 64 times as many. Short groups are computed in float64, too, where a vector holds
-// one of them.
+// bfloat16 for 64 times as many. Short slices are computed in float64, too: a vector would hold one
+// of them. What is chosen depends on the length of a slice alone, so that its bits do.
 #pragma once
 
 #include "simd/parameter_sums.h"
@@ -173,7 +173,10 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
 }
 
 template <class T>
-inline constexpr int64_t kLongestInSingles = std::is_same_v<T, Float16> ? 2048 : 2048 * 64;
+INOX_INLINE bool are_in_singles(const Rows& rows) {
+  constexpr int64_t longest = std::is_same_v<T, Float16> ? 2048 : 2048 * 64;
+  return rows.channels >= kLongGroup && rows.channels <= longest;
+}
 
 template <class T, class V, bool centred>
 void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
@@ -202,7 +205,7 @@ void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
     });
     return;
   }
-  if (rows.channels <= kLongestInSingles<T>) {
+  if (are_in_singles<T>(rows)) {
     normalize_rows_as<T, Arithmetic<T>>(rows, begin, end);
   } else {
     normalize_rows_as<T, Doubles>(rows, begin, end);
@@ -265,7 +268,7 @@ void cotangent_rows(const Rows& rows, int64_t begin, int64_t end, double* dscale
     });
     return;
   }
-  if (rows.channels <= kLongestInSingles<T>) {
+  if (are_in_singles<T>(rows)) {
     cotangent_rows_as<T, Arithmetic<T>>(rows, begin, end, dscale, dbias);
   } else {
     cotangent_rows_as<T, Doubles>(rows, begin, end, dscale, dbias);

@@ -73,7 +73,7 @@ int64_t Case::parameter(int64_t outer, int64_t group, int64_t c) const {
 }
 
 Guarded Case::array(int64_t count, Element element) {
-  return Guarded(count, size_of(element), random_.below(16));
+  return Guarded(count, size_of(element), (random_.below(16) + shift_) % 16);
 }
 
 void Case::keep(Guarded& array, int64_t count, Element element) {

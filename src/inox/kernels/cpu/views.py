@@ -63,6 +63,12 @@ class View(NamedTuple):
         return jnp.sum(array, axes, keepdims=True) if axes else array
 
 
+def _repeated(letters: str) -> str:
+    """The letters with parameters that vary along all dimensions before the one they vary along."""
+    kept = len(letters) - len(letters.lstrip("k"))
+    return letters[:kept].upper() + letters[kept:]
+
+
 def view(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = ()) -> View | None:
     """The view of an array that is reduced over `axes`, or None where there is none.
 
@@ -77,7 +83,8 @@ def view(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = (
     for i in dimensions:
         letter = "r" if i - len(shape) in axes else "k"
         letters += letter.upper() if any(flag[i] for flag in flags) else letter
-    match = _PATTERN.match(letters)
+    # Parameters that differ by sample and are shared by what `vmap` put in front are repeated.
+    match = _PATTERN.match(letters) or _PATTERN.match(_repeated(letters))
     if match is None or 0 in shape:
         return None
     blocks = [tuple(dimensions[slice(*match.span(name))]) for name in "PNMGC"]
