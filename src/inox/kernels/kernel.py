@@ -43,7 +43,7 @@ class Backend(NamedTuple):
         kernels: The kernels that are there in this process, by the name of their operation.
         calls: The names of the custom calls in them, which a stored program may hold.
         missing: Why those that `implementation` asks for are not there; empty where they are.
-        masks: Whether it has kernels for arrays with a mask.
+        masks: Whether it has kernels for arrays with a mask, of whole slices.
     """
 
     name: str

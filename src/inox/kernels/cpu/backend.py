@@ -16,4 +16,4 @@ def kernels() -> Mapping[str, Kernel]:
     return {**sums, **CALLS} if library().available else sums
 
 
-BACKEND = Backend("cpu", kernels, tuple(TARGETS.values()), lambda: library().reason)
+BACKEND = Backend("cpu", kernels, tuple(TARGETS.values()), lambda: library().reason, masks=True)
