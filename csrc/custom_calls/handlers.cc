@@ -63,7 +63,7 @@ ffi::Error carry_out(const Checks& check, const Shape& shape, std::initializer_l
                     "inox: no memory was left for intermediate sums.");
 }
 
-ffi::Error normalize_where(const char* target, XlaThreads threads, Operand x, Operand epsilon,
+ffi::Error normalize_where(const char* target, XlaThreads& threads, Operand x, Operand epsilon,
                            Operand scale, Operand bias, const Operand* where, Output y,
                            Centred centred, Sizes sizes) {
   KeepDenormals guard;
@@ -95,7 +95,7 @@ ffi::Error run_normalize_where(XlaThreads threads, Operand x, Operand epsilon, O
                          centred, sizes);
 }
 
-ffi::Error cotangent_where(const char* target, XlaThreads threads, Operand dy, Operand x,
+ffi::Error cotangent_where(const char* target, XlaThreads& threads, Operand dy, Operand x,
                            Operand epsilon, Operand scale, const Operand* where, Output dx,
                            Output dscale, Output dbias, Centred centred, Sizes sizes) {
   KeepDenormals guard;
