@@ -1,5 +1,5 @@
 // Normalization of short slices (short_slices.h), and its gradients: the formulas, and what is
-// computed in float64, are those of row_kernels.h.
+// computed in float64, are those of row_normalize.h.
 #pragma once
 
 #include "simd/short_slices.h"

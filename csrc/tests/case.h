@@ -35,7 +35,7 @@ class Case {
   Random random_;
   Element element_, accumulator_;
   Shape shape_;
-  bool centred_, has_scale_, has_bias_, for_each_outer_, wide_;
+  bool centred_, has_scale_, has_bias_, for_each_outer_, wide_, masked_;
   double epsilon_, mean_, spread_, spread_dy_;
   std::string results_;
   int64_t shift_ = 0;

@@ -87,9 +87,9 @@ def group_norm(
         | Group Normalization (Wu & He, 2018)
         | https://arxiv.org/abs/1803.08494
     """
-    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
+    check_implementation(implementation, where, axes)
     if -1 not in axes:
         raise ValueError(
             f"axis must include the last axis, the one that is split into groups; found {axis!r}. "

@@ -51,9 +51,9 @@ def row_norm(
     axis_name: AxisName = None,
 ) -> Array:
     """What layer, RMS and plain standardization have in common: the checks, then one program."""
-    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
+    check_implementation(implementation, where, axes)
     statistics = accumulator(x.dtype)
     check_epsilon(epsilon, statistics)
     check_scale_offset(scale_offset, statistics)

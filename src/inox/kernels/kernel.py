@@ -58,7 +58,7 @@ class Backend(NamedTuple):
         kernels: The kernels that are there in this process, by the name of their operation.
         calls: The names of the custom calls in them, which a stored program may hold.
         missing: Why those that `implementation` asks for are not there; empty where they are.
-        masks: Whether it has kernels for arrays with a mask.
+        masks: Whether it has kernels for arrays with a mask, of whole slices.
         programs: As `kernels`, but made of XLA's own operations, in a form that suits its compiler
             for the platform: they run whatever `implementation` says, unless a kernel does.
         guards: Elementwise operations written for that compiler, for any shape and any split.

@@ -65,29 +65,40 @@ def _operands(
     return epsilon, scale, bias
 
 
+def _mask(seen: View, where: Array | None) -> tuple[Array, ...]:
+    """The operand more that calls with a mask have."""
+    return () if where is None else (seen.mask(where),)
+
+
 def _normalize(
     operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
 ) -> Run | None:
-    """The kernel of `normalize`; none with a mask, or with an epsilon per slice."""
-    x, epsilon = operands["x"], operands["epsilon"]
+    """The kernel of `normalize`; none with an epsilon per slice, or a mask within slices."""
+    x, epsilon, where = operands["x"], operands["epsilon"], operands.get("where")
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
-    if "where" in operands or epsilon.size != 1 or not _supported(x):
+    if epsilon.size != 1 or not _supported(x):
         return None
-    shape = _shape(x, *parameters)
+    shape = _shape(x, *parameters, *(() if where is None else (where,)))
     found = view(shape, axes, [_varies(p.shape) for p in parameters])
-    if found is None:
+    if found is None or (where is not None and not found.takes(where.shape)):
         return None
     seen: View = found
 
     def run(
-        *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
+        *,
+        x: Array,
+        epsilon: Array,
+        scale: Array | None = None,
+        bias: Array | None = None,
+        where: Array | None = None,
     ) -> tuple[Array, ...]:
         given = _operands(seen, epsilon, scale, bias)
         (y,) = _call(
-            "inox_normalize",
+            "inox_normalize" if where is None else "inox_normalize_where",
             [(math.prod(shape), x.dtype)],
             jnp.broadcast_to(x, shape),
             *given,
+            *_mask(seen, where),
             shape=seen.sizes(),
             centred=np.bool_(centred),
         )
@@ -104,13 +115,16 @@ def _cotangent(
     implementation: str | None,
     outputs: tuple[tuple[str, Axes], ...],
 ) -> Run | None:
-    """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
+    """The kernel of `normalize_cotangent`; none for the gradient of epsilon; masks as above."""
     dy, x, epsilon, scale = (operands.get(name) for name in ("dy", "x", "epsilon", "scale"))
+    where = operands.get("where")
     assert dy is not None
     assert x is not None
     assert epsilon is not None
     wanted = dict(outputs)
-    if "where" in operands or "epsilon_tangent" in wanted:
+    if "epsilon_tangent" in wanted:
+        return None
+    if where is not None and _shape(dy, x, where) != _shape(dy, x):
         return None
     if epsilon.size != 1 or not _supported(x, dy):
         return None
@@ -124,7 +138,7 @@ def _cotangent(
     parts: list[Callable[..., dict[str, Array]]] = []
     for shape in dict.fromkeys(spans[name] for name in wanted):
         of_shape = {name: shared for name, shared in outputs if spans[name] == shape}
-        part = _cotangent_of(shape, of_shape, scale, axes, centred)
+        part = _cotangent_of(shape, of_shape, scale, where, axes, centred)
         if part is None:
             return None
         parts.append(part)
@@ -139,7 +153,12 @@ def _cotangent(
 
 
 def _cotangent_of(
-    shape: tuple[int, ...], wanted: Mapping[str, Axes], scale: Any, axes: Axes, centred: bool
+    shape: tuple[int, ...],
+    wanted: Mapping[str, Axes],
+    scale: Any,
+    where: Any,
+    axes: Axes,
+    centred: bool,
 ) -> Callable[..., dict[str, Array]] | None:
     """One call, for those gradients that belong to arrays of one shape."""
     rank = len(shape)
@@ -150,17 +169,26 @@ def _cotangent_of(
     for name, shared in wanted.items():
         if name != "x_tangent":
             flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
+    if where is not None and np.broadcast_shapes(shape, where.shape) != shape:
+        return None
     found = view(shape, axes, flags)
-    if found is None:
+    if found is None or (where is not None and not found.takes(where.shape)):
         return None
     seen: View = found
 
-    def run(*, dy: Array, x: Array, epsilon: Array, scale: Array | None = None) -> dict[str, Array]:
+    def run(
+        *,
+        dy: Array,
+        x: Array,
+        epsilon: Array,
+        scale: Array | None = None,
+        where: Array | None = None,
+    ) -> dict[str, Array]:
         parameter = math.prod(seen.sizes("PGC"))
         # The sum of dy alone knows no x, which may be larger.
         x = dy if set(wanted) == {"bias_tangent"} else x
         dx, dscale, dbias = _call(
-            "inox_normalize_cotangent",
+            "inox_normalize_cotangent" if where is None else "inox_cotangent_where",
             [
                 (math.prod(shape) if "x_tangent" in wanted else 0, x.dtype),
                 (parameter if "scale_tangent" in wanted else 0, epsilon.dtype),
@@ -169,6 +197,7 @@ def _cotangent_of(
             jnp.broadcast_to(dy, shape),
             jnp.broadcast_to(x, shape),
             *_operands(seen, epsilon, scale if scaled else None, None)[:2],
+            *_mask(seen, where),
             shape=seen.sizes(),
             centred=np.bool_(centred),
         )

@@ -54,6 +54,17 @@ class View(NamedTuple):
                 target[i] = self.shape[i]
         return jnp.broadcast_to(array, target).reshape(-1)
 
+    def takes(self, mask: tuple[int, ...]) -> bool:
+        """Whether a mask of this shape varies along P and N alone: it leaves out whole samples."""
+        front, inner, *_ = self.blocks
+        return all(n == 1 or i in (*front, *inner) for i, n in enumerate(mask))
+
+    def mask(self, array: Array) -> Array:
+        """The elements of such a mask, of (P, N)."""
+        front, inner, *_ = self.blocks
+        target = [n if i in (*front, *inner) else 1 for i, n in enumerate(self.shape)]
+        return jnp.broadcast_to(array, target).reshape(-1)
+
     def gradient(self, array: Array, shared: Axes) -> Array:
         """The elements of (P, G, C) in the array's dimensions, summed over `shared` axes."""
         front, _, _, *last = self.blocks
