@@ -5,9 +5,10 @@ from typing import Any
 
 from .cpu.backend import BACKEND as CPU
 from .kernel import Backend
+from .tpu.backend import BACKEND as TPU
 
 # By JAX's name of the platform that a computation is lowered for.
-BACKENDS: Mapping[str, Backend] = {"cpu": CPU}
+BACKENDS: Mapping[str, Backend] = {"cpu": CPU, "tpu": TPU}
 
 
 def check_name(implementation: Any) -> None:

@@ -18,6 +18,7 @@ runs on both. What is used, and why there is no documented way:
 - `export_allows`: that exported programs may call our kernels. Their calls are versioned
   (`cpu/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
+- `pallas`: the language of the kernels for TPU, loaded where one is lowered.
 """
 
 import functools
@@ -53,6 +54,7 @@ __all__ = [
     "is_export",
     "mesh_axes",
     "mlir",
+    "pallas",
     "register_float_checks",
     "require_devices",
     "type_like",
@@ -188,6 +190,18 @@ def bind_again(equation: Any, operands: Sequence[Any], parameters: dict[str, Any
 
 
 # ---- lowering
+
+
+@functools.cache
+def pallas() -> tuple[Any, Any]:
+    """Pallas and its part for TPU. They take longer to load than all of ours, so it is done late.
+
+    Both are documented, but under `jax.experimental`.
+    """
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import tpu as pltpu
+
+    return pl, pltpu
 
 
 def require_devices(primitive: Primitive) -> None:

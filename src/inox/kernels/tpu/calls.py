@@ -1,0 +1,66 @@
+"""For each operation its kernel, or None where it has none for a case."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..kernel import Axes, Kernel, Run
+from .block_sizes import blocks
+from .forward import normalize_rows
+from .views import Rows, rows
+
+Array = jax.Array
+
+# Of more elements than that a row's number is not exact in float32.
+LONGEST = 2**24
+
+
+def _supported(*arrays: Any) -> bool:
+    """Whether arrays are of one dtype that the kernels know."""
+    dtypes = {array.dtype for array in arrays}
+    return len(dtypes) == 1 and dtypes <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
+
+
+def _varies(shape: Sequence[int]) -> tuple[bool, ...]:
+    return tuple(n != 1 for n in shape)
+
+
+def _shape(*arrays: Any) -> tuple[int, ...]:
+    """The shape of all arrays together: under `vmap` over parameters, x may be the one repeated."""
+    return np.broadcast_shapes(*(array.shape for array in arrays))
+
+
+def _epsilon(array: Array) -> Array:
+    return array.reshape(1, 1).astype(jnp.float32)
+
+
+def _normalize(
+    operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
+) -> Run | None:
+    """The kernel of `normalize`; none with a mask, or with an epsilon per slice."""
+    x, epsilon = operands["x"], operands["epsilon"]
+    parameters = [operands[name] for name in ("scale", "bias") if name in operands]
+    if "where" in operands or epsilon.size != 1 or not _supported(x):
+        return None
+    found = rows(_shape(x, *parameters), axes, [_varies(p.shape) for p in parameters])
+    if found is None or found.channels >= LONGEST:
+        return None
+    seen: Rows = found
+    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2, 2)
+    if sizes is None:
+        return None
+
+    def run(
+        *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
+    ) -> tuple[Array, ...]:
+        given = (None if p is None else seen.parameter(p, axes) for p in (scale, bias))
+        y = normalize_rows(seen.matrix(x), _epsilon(epsilon), *given, blocks=sizes, centred=centred)
+        return (y.reshape(seen.shape),)
+
+    return run
+
+
+CALLS: Mapping[str, Kernel] = {"normalize": _normalize}
