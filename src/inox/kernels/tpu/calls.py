@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernel import Axes, Kernel, Run
+from .backward import Wanted, gradients_of_rows
 from .block_sizes import blocks
 from .forward import normalize_rows
 from .views import Rows, rows
@@ -63,4 +64,64 @@ def _normalize(
     return run
 
 
-CALLS: Mapping[str, Kernel] = {"normalize": _normalize}
+def _cotangent(
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    outputs: tuple[tuple[str, Axes], ...],
+) -> Run | None:
+    """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
+    dy, x, epsilon = operands["dy"], operands["x"], operands["epsilon"]
+    parameters = [operands["scale"]] if "scale" in operands else []
+    wanted = {name.removesuffix("_tangent"): shared for name, shared in outputs}
+    if "where" in operands or "epsilon" in wanted:
+        return None
+    if epsilon.size != 1 or not _supported(x, dy):
+        return None
+    shape = _shape(dy, x, *parameters)
+    # Under `vmap` over some of them alone, a sum that does not depend on what is mapped has size 1
+    # along it, where the kernel would repeat it.
+    if "bias" in wanted and dy.shape != shape:
+        return None
+    if "scale" in wanted and _shape(dy, x) != shape:
+        return None
+    flags = [_varies(parameter.shape) for parameter in parameters]
+    for name, shared in wanted.items():
+        if name != "x":
+            rank = len(shape)
+            flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
+    found = rows(shape, axes, flags)
+    if found is None or found.channels >= LONGEST:
+        return None
+    seen: Rows = found
+    asked = Wanted(*(name in wanted for name in Wanted._fields))
+    sums = asked.scale + asked.bias
+    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2 + asked.x, 1 + 20 * sums)
+    if sizes is None:
+        return None
+
+    def run(
+        *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
+    ) -> tuple[Array, ...]:
+        found = gradients_of_rows(
+            seen.matrix(dy),
+            seen.matrix(x),
+            _epsilon(epsilon),
+            None if scale is None else seen.parameter(scale, axes),
+            blocks=sizes,
+            centred=centred,
+            wanted=asked,
+        )
+        return tuple(
+            found[name].reshape(seen.shape)
+            if name == "x"
+            else seen.gradient(found[name], axes, shared)
+            for name, shared in wanted.items()
+        )
+
+    return run
+
+
+CALLS: Mapping[str, Kernel] = {"normalize": _normalize, "normalize_cotangent": _cotangent}

@@ -48,7 +48,7 @@ def each_strip(blocks: Blocks, rows: int, do: Callable[[Any, Array], None]) -> N
     count = blocks.rows // blocks.strip
     left = rows - pl.program_id(0) * blocks.rows
     if rows % blocks.rows:
-        count = jnp.minimum(count, (left + blocks.strip - 1) // blocks.strip)
+        count = jnp.minimum(count, lax.div(left + blocks.strip - 1, blocks.strip))
 
     def strip(i: Any, _: Any) -> None:
         start = pl.multiple_of(i * blocks.strip, blocks.strip)
