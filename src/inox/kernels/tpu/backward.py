@@ -22,6 +22,7 @@ from .block_sizes import Blocks
 from .column_sums import ColumnSums
 from .exact_arithmetic import divided_plainly
 from .lanes import LANES, Lanes
+from .launching import launch
 from .row_statistics import row_statistics
 from .strips import each_strip, epsilon_block, parameter_block, row_block
 
@@ -100,7 +101,9 @@ def gradients_of_rows(
             deviation, roots = row_statistics(lanes, load, epsilon_ref[0, 0], centred)
 
             def scaled(i: Any) -> Array:
-                return gradient(i) if scale_ref is None else gradient(i) * scale_ref[:, lanes.at(i)]
+                if scale_ref is None:
+                    return gradient(i)
+                return lanes.filled(i, gradient(i) * scale_ref[:, lanes.at(i)])
 
             if sums:
 
@@ -132,7 +135,7 @@ def gradients_of_rows(
                 column.write(outputs[name])
 
     block = row_block(blocks, lanes)
-    results = pl.pallas_call(
+    results = launch(
         kernel,
         name="inox_normalize_cotangent",
         grid=(-(-rows // blocks.rows),),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ..jax_internals import pallas
 from .block_sizes import Blocks
 from .lanes import LANES, Lanes
+from .launching import launch
 from .row_statistics import row_statistics
 from .strips import each_strip, epsilon_block, parameter_block, row_block
 
@@ -62,7 +63,7 @@ def normalize_rows(
         each_strip(blocks, rows, strip)
 
     block = row_block(blocks, lanes)
-    return pl.pallas_call(
+    return launch(
         kernel,
         name="inox_normalize",
         grid=(-(-rows // blocks.rows),),
