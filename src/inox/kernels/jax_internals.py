@@ -18,7 +18,8 @@ runs on both. What is used, and why there is no documented way:
 - `export_allows`: that exported programs may call our kernels. Their calls are versioned
   (`cpu/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
-- `pallas`: the language of the kernels for TPU, loaded where one is lowered.
+- `pallas`, `shape_like`: the language of the kernels for TPU, loaded where one is lowered, and the
+  types of what they write.
 """
 
 import functools
@@ -57,6 +58,7 @@ __all__ = [
     "pallas",
     "register_float_checks",
     "require_devices",
+    "shape_like",
     "type_like",
     "types_tell_devices",
     "vary_over",
@@ -187,6 +189,13 @@ def bind_again(equation: Any, operands: Sequence[Any], parameters: dict[str, Any
     with equation.ctx.manager:
         results = primitive.bind(*functions, *operands, **settings)
     return list(results) if primitive.multiple_results else [results]
+
+
+def shape_like(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Shape and dtype of what a kernel writes, varying over mapped axes as the array `x` does."""
+    kind: Any = jax.typeof(x)
+    name = "manual_axis_type" if hasattr(kind, "manual_axis_type") else "vma"
+    return jax.ShapeDtypeStruct(shape, dtype, **{name: getattr(kind, name)})
 
 
 # ---- lowering

@@ -44,6 +44,9 @@ class Backend(NamedTuple):
         calls: The names of the custom calls in them, which a stored program may hold.
         missing: Why those that `implementation` asks for are not there; empty where they are.
         masks: Whether it has kernels for arrays with a mask.
+        partitioned: Whether XLA's partitioner on this platform asks how a kernel may be split over
+            devices, under `jit` with automatic axes. Where it doesn't, a kernel runs on what one
+            device holds, and in a `shard_map`.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Backend(NamedTuple):
     calls: Collection[str]
     missing: Callable[[], str]
     masks: bool = False
+    partitioned: bool = True
 
 
 def names_of(axes: Axes, split: Split) -> tuple[str, ...]:

@@ -65,6 +65,8 @@ def _with_kernel(
     if devices is None:
         return None
     alone = len(devices) == 1
+    if not alone and not backend.partitioned:
+        return None
     # How an array is split is decided by a function of this process, which can't be stored.
     if is_export(context) and not (alone and export_allows(tuple(backend.calls))):
         return None

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..jax_internals import pallas
+from ..jax_internals import pallas, shape_like
 from .block_sizes import Blocks
 from .column_sums import ColumnSums
 from .exact_arithmetic import divided_plainly
@@ -69,7 +69,7 @@ def gradients_of_rows(
     parameters = [] if scale is None else [scale]
     names = [name for name, asked in wanted._asdict().items() if asked]
     sums = [name for name in names if name != "x"]
-    row = jax.ShapeDtypeStruct((1, lanes.channels), jnp.float32)
+    row = shape_like(x, (1, lanes.channels), jnp.float32)
 
     def kernel(epsilon_ref: Any, dy_ref: Any, x_ref: Any, *refs: Any) -> None:
         refs = list(refs)
@@ -142,7 +142,7 @@ def gradients_of_rows(
         in_specs=[epsilon_block(), block, block, *[parameter_block(lanes)] * len(parameters)],
         out_specs=[block if name == "x" else parameter_block(lanes) for name in names],
         out_shape=[
-            jax.ShapeDtypeStruct(x.shape, x.dtype) if name == "x" else row for name in names
+            shape_like(x, x.shape, x.dtype) if name == "x" else row for name in names
         ],
         scratch_shapes=[memory for _ in sums for memory in ColumnSums.memory(lanes)],
         compiler_params=pltpu.CompilerParams(

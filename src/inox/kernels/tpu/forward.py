@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..jax_internals import pallas
+from ..jax_internals import pallas, shape_like
 from .block_sizes import Blocks
 from .lanes import LANES, Lanes
 from .launching import launch
@@ -69,7 +69,7 @@ def normalize_rows(
         grid=(-(-rows // blocks.rows),),
         in_specs=[epsilon_block(), block, *[parameter_block(lanes)] * len(parameters)],
         out_specs=block,
-        out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
+        out_shape=shape_like(x, x.shape, x.dtype),
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel",)),
         cost_estimate=pl.CostEstimate(
             flops=12 * math.prod(x.shape),
