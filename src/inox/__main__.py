@@ -1,4 +1,4 @@
-"""Print the versions, and whether and how the CPU kernels run: `python -m inox`."""
+"""Print the versions, and which kernels run and how: `python -m inox`."""
 
 import os
 import platform
@@ -7,6 +7,7 @@ from importlib.metadata import version
 import jax
 
 from . import __version__
+from .kernels.backends import BACKENDS
 from .kernels.cpu.library import library
 
 
@@ -21,6 +22,7 @@ def report() -> str:
     """What a bug report should say."""
     found = library()
     state = f"in use, {found.instruction_set}" if found.available else f"not used: {found.reason}"
+    missing = BACKENDS["tpu"].missing()
     lines = {
         "inox": __version__,
         "jax": jax.__version__,
@@ -28,6 +30,7 @@ def report() -> str:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "kernels": state,
         "threads": str(threads()),
+        "tpu": f"not used: {missing}" if missing else "kernels where a program is lowered for it",
     }
     return "\n".join(f"{name + ':':<9}{value}" for name, value in lines.items())
 

@@ -114,7 +114,7 @@ def standardize(
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.
@@ -158,7 +158,7 @@ def layer_norm(
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.
@@ -208,7 +208,7 @@ def group_norm(
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.

@@ -45,7 +45,7 @@ def rms_norm(
             rounding for the identity.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.

@@ -17,6 +17,9 @@ Array = jax.Array
 
 # Of more elements than that a row's number is not exact in float32.
 LONGEST = 2**24
+# The rows of float32 that a parameter takes in VMEM, twice and filled up, and the sums for the
+# gradient of one: two times 8, and what is written.
+PARAMETER, SUMS = 4, 20
 
 
 def _supported(*arrays: Any) -> bool:
@@ -50,7 +53,7 @@ def _normalize(
     if found is None or found.channels >= LONGEST:
         return None
     seen: Rows = found
-    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2, 2)
+    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2, 2 * PARAMETER)
     if sizes is None:
         return None
 
@@ -97,8 +100,8 @@ def _cotangent(
         return None
     seen: Rows = found
     asked = Wanted(*(name in wanted for name in Wanted._fields))
-    sums = asked.scale + asked.bias
-    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2 + asked.x, 1 + 20 * sums)
+    held = PARAMETER + SUMS * (asked.scale + asked.bias)
+    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2 + asked.x, held)
     if sizes is None:
         return None
 

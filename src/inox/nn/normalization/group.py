@@ -28,7 +28,7 @@ class GroupNorm(NormalizationLayer):
             (-3, -2, -1) each image, as in the paper.
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

@@ -23,7 +23,7 @@ class LayerNorm(NormalizationLayer):
             (static) or an array (a leaf).
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -94,7 +94,7 @@ class InstanceNorm(LayerNorm):
             (static) or an array (a leaf).
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

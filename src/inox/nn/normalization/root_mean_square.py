@@ -40,7 +40,7 @@ class RMSNorm(NormalizationLayer):
         normalized_dtype: A floating-point dtype to which the normalized `x` is rounded before it is
             scaled: that of `x` in Llama and T5. The product is in the dtype of the statistics,
             rounded to that of `x`. None for no rounding but the last.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
