@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,15 @@ from inox import functional
 
 PAGE = Path(__file__).parents[1] / "docs" / "tpu.md"
 CHIPS = {"v5e": "v5e:2x2", "v6e": "v6e:2x2"}
-SHAPES = ((90112, 768), (16384, 4096), (65536, 1000), (4096, 16384))
+SHAPES = ((90112, 768), (16384, 4096), (65536, 1000), (512, 197, 768))
 DTYPES = ("float32", "bfloat16")
 SIZES = {"f32": 4, "bf16": 2}
-# An array in HBM, as the program writes its type; S(1) would be VMEM.
-ARRAY = re.compile(r"\b(f32|bf16)\[([0-9,]+)\](?:\{[^{}]*\})?")
-CALL = re.compile(r"^ +(?:ROOT )?%?([\w.-]+) = (.*?) custom-call\((.*?)\), custom_call_target=\"tpu_")
+# An array as a program writes its type; S(1) in the layout is VMEM.
+ARRAY = re.compile(r"\b(f32|bf16)\[([0-9,]+)\](\{[^{}]*\})?")
+# name, type, operation, and what follows
+OPERATION = re.compile(
+    r"^ +(?:ROOT )?%?([\w.-]+) = (\([^=]*?\)|\S+) ([\w-]+)\((.*)$", flags=re.MULTILINE
+)
 
 
 def layer(x: Any, scale: Any, bias: Any) -> Any:
@@ -56,7 +59,7 @@ def both(norm: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def compiled(chip: str, norm: Callable[..., Any], shape: tuple[int, int], dtype: str) -> str:
+def compiled(chip: str, norm: Callable[..., Any], shape: tuple[int, ...], dtype: str) -> str:
     """The text of the program of forward and backward."""
     topology = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[chip])
     where = SingleDeviceSharding(topology.devices[0])
@@ -67,47 +70,54 @@ def compiled(chip: str, norm: Callable[..., Any], shape: tuple[int, int], dtype:
     return traced.lower(lowering_platforms=("tpu",)).compile().as_text()
 
 
-def sizes(text: str, least: int) -> Iterator[tuple[int, int]]:
-    """The number of elements and the bytes of the arrays in a text that are not small."""
-    for dtype, shape in ARRAY.findall(text):
+def moved_bytes(types: str, least: int) -> int:
+    """The bytes of the arrays in the text of some types that are in HBM and not small."""
+    found = 0
+    for dtype, shape, layout in ARRAY.findall(types):
         elements = math.prod(map(int, shape.split(",")))
-        if elements >= least:
-            yield elements, elements * SIZES[dtype]
+        if elements >= least and "S(" not in layout:
+            found += elements * SIZES[dtype]
+    return found
 
 
-def measured(text: str, shape: tuple[int, int], dtype: str) -> dict[str, tuple[float, float]]:
-    """By kernel: units of x that it moves, and MiB of VMEM; all else that moves an array of x."""
-    unit = math.prod(shape) * SIZES["f32" if dtype == "float32" else "bf16"]
-    types = dict(re.findall(r"^ +(?:ROOT )?%?([\w.-]+) = (.*?) [\w-]+\(", text, flags=re.MULTILINE))
-    found = {}
-    for line in text.splitlines():
-        call = CALL.match(line)
-        if call is None:
+def measured(text: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+    """By kernel: units of x that it moves and MiB of VMEM; and units that the program moves."""
+    elements = math.prod(shape)
+    unit = elements * SIZES["f32" if dtype == "float32" else "bf16"]
+    entry = text[text.index("ENTRY ") :]
+    operations = OPERATION.findall(entry)
+    types = {name: kind for name, kind, *_ in operations}
+    found: dict[str, Any] = {"all": 0.0}
+    for name, kind, operation, rest in operations:
+        if operation in ("parameter", "tuple", "get-tuple-element", "bitcast", "constant"):
             continue
-        name, results, operands = call.groups()
-        given = [types[one] for one in re.findall(r"%([\w.-]+)", operands)]
-        moved = sum(bytes for _, bytes in sizes(" ".join([results, *given]), shape[-1] * 2))
-        (memory,) = re.findall(r'used_scoped_memory_configs":\[\{[^}]*"size":"(\d+)"', line)
-        found[re.sub(r"\.\d+$", "", name)] = moved / unit, int(memory) / 2**20
+        given = [types[one] for one in re.findall(r"%([\w.-]+)", rest) if one in types]
+        moved = moved_bytes(" ".join([kind, *given]), elements // 8) / unit
+        found["all"] += moved
+        if 'custom_call_target="tpu_custom_call"' in rest:
+            (memory,) = re.findall(r'used_scoped_memory_configs":\[\{[^}]*"size":"(\d+)"', rest)
+            found[re.sub(r"\.\d+$", "", name)] = moved, int(memory) / 2**20
     return found
 
 
 def table() -> str:
     """A line for each cell."""
     lines = [
-        "| chip | norm | rows × channels | dtype | forward, units of x | VMEM | backward | VMEM |",
-        "|---|---|---|---|---|---|---|---|",
+        "| chip | norm | x | dtype | forward, units of x | VMEM | backward | VMEM | all together |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for chip in CHIPS:
         for norm in (layer, rms):
             for shape in SHAPES:
                 for dtype in DTYPES:
                     found = measured(compiled(chip, norm, shape, dtype), shape, dtype)
-                    cells = [f"{a:.2f} | {b:.1f} MiB" for a, b in found.values()]
-                    if len(cells) != 2:
-                        cells = ["formulas | – "] * 2
-                    name = f"{shape[0]} × {shape[1]}"
-                    lines.append(f"| {chip} | {norm.__name__} | {name} | {dtype} | {' | '.join(cells)} |")
+                    cells = [
+                        "{:.2f} | {:.1f} MiB".format(*found[name]) if name in found else "– | –"
+                        for name in ("inox_normalize", "inox_normalize_cotangent")
+                    ]
+                    cell = [chip, norm.__name__, " × ".join(map(str, shape)), dtype, *cells]
+                    cell.append(f"{found['all']:.2f}")
+                    lines.append(f"| {' | '.join(cell)} |")
                     print(lines[-1], flush=True)
     return "\n".join(lines)
 

@@ -18,9 +18,13 @@ from tests.functional.programs import quick_jit
 from tests.kernels.tpu_kernels import exact
 
 EPSILON = np.full((1, 1), 1e-5, np.float32)
-# (rows, channels, rows of a strip, rows of a block): tails of rows and channels, strips that no
-# row belongs to, several blocks; and more channels than stand as code one after the other (here).
-SHAPES = [(70, 200, 16, 32), (9, 128, 32, 32), (32, 5 * 128 + 5, 16, 16)]
+# Tails of rows and channels, strips that no row belongs to, several blocks; sheets; and more channels
+# than stand as code one after the other (here).
+CASES = [
+    ((1, 70, 200), Blocks(strip=16, rows=32)),
+    ((5, 19, 128), Blocks(strip=16, rows=32, sheets=2)),
+    ((1, 32, 5 * 128 + 5), Blocks(strip=16, rows=16)),
+]
 
 
 @pytest.fixture
@@ -37,13 +41,16 @@ def memory(monkeypatch):
 
 
 @pytest.mark.usefixtures("memory")
-@pytest.mark.parametrize(("rows", "channels", "strip", "block"), SHAPES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_forward_and_backward(rows, channels, strip, block, dtype, rng):
+@pytest.mark.parametrize(
+    ("shape", "blocks", "dtype"),
+    [*((*case, "float32") for case in CASES), (*CASES[0], "bfloat16")],
+    ids=str,
+)
+def test_forward_and_backward(shape, blocks, dtype, rng):
     """Values and all gradients against float64."""
-    x, dy = rng.standard_normal((2, rows, channels)).astype(dtype)
-    scale, bias = rng.uniform(0.5, 2, (2, 1, channels)).astype(np.float32)
-    blocks, everything = Blocks(strip, block), Wanted(x=True, scale=True, bias=True)
+    x, dy = rng.standard_normal((2, *shape)).astype(dtype)
+    scale, bias = rng.uniform(0.5, 2, (2, 1, shape[-1])).astype(np.float32)
+    everything = Wanted(x=True, scale=True, bias=True)
 
     @quick_jit
     def run(x, dy, scale, bias):

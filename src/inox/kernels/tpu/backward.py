@@ -24,7 +24,15 @@ from .exact_arithmetic import divided_plainly
 from .lanes import LANES, Lanes
 from .launching import launch
 from .row_statistics import row_statistics
-from .strips import each_strip, epsilon_block, parameter_block, row_block
+from .strips import (
+    each_strip,
+    epsilon_block,
+    first_block,
+    grid,
+    last_block,
+    parameter_block,
+    row_block,
+)
 
 Array = jax.Array
 
@@ -56,7 +64,7 @@ def gradients_of_rows(
     """The gradients with respect to x, scale and bias, those that are wanted.
 
     Args:
-        dy: An array of (rows, channels).
+        dy: An array of (sheets, rows, channels).
         x: Another, of the same dtype.
         epsilon: A float32 of (1, 1).
         scale: A float32 of (1, channels), or None.
@@ -65,7 +73,7 @@ def gradients_of_rows(
         wanted: Which are.
     """
     pl, pltpu = pallas()
-    rows, lanes = x.shape[0], Lanes(x.shape[1])
+    rows, lanes = x.shape[1], Lanes(x.shape[-1])
     parameters = [] if scale is None else [scale]
     names = [name for name, asked in wanted._asdict().items() if asked]
     sums = [name for name in names if name != "x"]
@@ -80,7 +88,7 @@ def gradients_of_rows(
             name: ColumnSums(lanes, *scratch[2 * i : 2 * i + 2]) for i, name in enumerate(sums)
         }
 
-        @pl.when(pl.program_id(0) == 0)
+        @pl.when(first_block())
         def _() -> None:
             for column in columns.values():
                 column.clear()
@@ -95,9 +103,9 @@ def gradients_of_rows(
                 return jnp.where(row < left, array, jnp.zeros_like(array))
 
             def load(i: Any) -> Array:
-                return there(i, x_ref[at, lanes.at(i)].astype(jnp.float32))
+                return there(i, x_ref[(*at, lanes.at(i))].astype(jnp.float32))
 
-            gradient = lanes.kept(lambda i: there(i, dy_ref[at, lanes.at(i)].astype(jnp.float32)))
+            gradient = lanes.kept(lambda i: there(i, dy_ref[(*at, lanes.at(i))].astype(jnp.float32)))
             deviation, roots = row_statistics(lanes, load, epsilon_ref[0, 0], centred)
 
             def scaled(i: Any) -> Array:
@@ -123,13 +131,13 @@ def gradients_of_rows(
             def write(i: Any) -> None:
                 g = scaled(i) if mean is None else scaled(i) - mean
                 dx = roots.root * (g - deviation(i) * along)
-                dx_ref[at, lanes.at(i)] = dx.astype(dx_ref.dtype)
+                dx_ref[(*at, lanes.at(i))] = dx.astype(dx_ref.dtype)
 
             lanes.each(write)
 
-        each_strip(blocks, rows, strip)
+        each_strip(blocks, x.shape, strip)
 
-        @pl.when(pl.program_id(0) == pl.num_programs(0) - 1)
+        @pl.when(last_block())
         def _() -> None:
             for name, column in columns.items():
                 column.write(outputs[name])
@@ -138,7 +146,7 @@ def gradients_of_rows(
     results = launch(
         kernel,
         name="inox_normalize_cotangent",
-        grid=(-(-rows // blocks.rows),),
+        grid=grid(blocks, x.shape),
         in_specs=[epsilon_block(), block, block, *[parameter_block(lanes)] * len(parameters)],
         out_specs=[block if name == "x" else parameter_block(lanes) for name in names],
         out_shape=[
@@ -146,11 +154,11 @@ def gradients_of_rows(
         ],
         scratch_shapes=[memory for _ in sums for memory in ColumnSums.memory(lanes)],
         compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("arbitrary" if sums else "parallel",)
+            dimension_semantics=("arbitrary" if sums else "parallel",) * 2
         ),
         cost_estimate=pl.CostEstimate(
             flops=30 * math.prod(x.shape),
-            transcendentals=rows * LANES,
+            transcendentals=math.prod(x.shape[:2]) * LANES,
             bytes_accessed=(2 + wanted.x) * math.prod(x.shape) * x.dtype.itemsize,
         ),
     )(epsilon, dy, x, *parameters)

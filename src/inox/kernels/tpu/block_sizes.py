@@ -2,7 +2,7 @@
 
 A kernel's arrays are cut into blocks of some rows, which the hardware moves from HBM to VMEM while
 the block before is worked on: each is held twice. Within a block, the kernel works on strips of
-rows, whose size depends on the channels and the dtype alone, never on how many rows there are.
+rows, whose size depends on the channels alone, never on how many rows there are.
 """
 
 from typing import NamedTuple
@@ -23,11 +23,13 @@ class Blocks(NamedTuple):
 
     Args:
         strip: How many it works on together: whole registers of every dtype.
-        rows: How many it loads: whole strips.
+        rows: How many it loads of a sheet: whole strips.
+        sheets: Of how many sheets.
     """
 
     strip: int
     rows: int
+    sheets: int = 1
 
 
 def strip_rows(chunks: int) -> int:
@@ -39,16 +41,18 @@ def strip_rows(chunks: int) -> int:
     return 32 if chunks <= 8 else 16
 
 
-def blocks(rows: int, channels: int, itemsize: int, arrays: int, parameters: int) -> Blocks | None:
+def blocks(
+    shape: tuple[int, int, int], itemsize: int, arrays: int, parameters: int
+) -> Blocks | None:
     """The blocks for some rows, or None where not even one strip fits into the memory.
 
     Args:
-        rows: How many rows there are.
-        channels: How long they are.
+        shape: How many sheets of how many rows there are, and how long these are.
         itemsize: The bytes of an element.
         arrays: How many arrays of these rows are read and written.
         parameters: How many rows of float32 are held beside them.
     """
+    sheets, rows, channels = shape
     chunks = -(-channels // LANES)
     strip = strip_rows(chunks)
     row = chunks * LANES * itemsize
@@ -57,13 +61,14 @@ def blocks(rows: int, channels: int, itemsize: int, arrays: int, parameters: int
     if most < strip:
         return None
     whole = -(-rows // strip) * strip
-    count = -(-whole // most)
-    return Blocks(strip, _even(whole, most, count, strip))
+    if whole <= most:  # all of a sheet, and of as many as fit
+        return Blocks(strip, whole, min(sheets, most // whole))
+    return Blocks(strip, _even(whole, most, strip))
 
 
-def _even(whole: int, most: int, count: int, strip: int) -> int:
+def _even(whole: int, most: int, strip: int) -> int:
     """The size of blocks that are about equal; of all rows' divisors, if a near one is there."""
     for rows in range(most, most // 2, -strip):
         if whole % rows == 0:
             return rows
-    return -(-whole // (count * strip)) * strip
+    return -(-whole // (-(-whole // most) * strip)) * strip

@@ -50,10 +50,10 @@ def _normalize(
     if "where" in operands or epsilon.size != 1 or not _supported(x):
         return None
     found = rows(_shape(x, *parameters), axes, [_varies(p.shape) for p in parameters])
-    if found is None or found.channels >= LONGEST:
+    if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
-    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2, 2 * PARAMETER)
+    sizes = blocks(seen.sizes, x.dtype.itemsize, 2, 2 * PARAMETER)
     if sizes is None:
         return None
 
@@ -61,8 +61,8 @@ def _normalize(
         *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
     ) -> tuple[Array, ...]:
         given = (None if p is None else seen.parameter(p, axes) for p in (scale, bias))
-        y = normalize_rows(seen.matrix(x), _epsilon(epsilon), *given, blocks=sizes, centred=centred)
-        return (y.reshape(seen.shape),)
+        y = normalize_rows(seen.sheets(x), _epsilon(epsilon), *given, blocks=sizes, centred=centred)
+        return (seen.array(y),)
 
     return run
 
@@ -96,12 +96,12 @@ def _cotangent(
             rank = len(shape)
             flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
     found = rows(shape, axes, flags)
-    if found is None or found.channels >= LONGEST:
+    if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
     asked = Wanted(*(name in wanted for name in Wanted._fields))
     held = PARAMETER + SUMS * (asked.scale + asked.bias)
-    sizes = blocks(seen.rows, seen.channels, x.dtype.itemsize, 2 + asked.x, held)
+    sizes = blocks(seen.sizes, x.dtype.itemsize, 2 + asked.x, held)
     if sizes is None:
         return None
 
@@ -109,8 +109,8 @@ def _cotangent(
         *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
     ) -> tuple[Array, ...]:
         found = gradients_of_rows(
-            seen.matrix(dy),
-            seen.matrix(x),
+            seen.sheets(dy),
+            seen.sheets(x),
             _epsilon(epsilon),
             None if scale is None else seen.parameter(scale, axes),
             blocks=sizes,
@@ -118,7 +118,7 @@ def _cotangent(
             wanted=asked,
         )
         return tuple(
-            found[name].reshape(seen.shape)
+            seen.array(found[name])
             if name == "x"
             else seen.gradient(found[name], axes, shared)
             for name, shared in wanted.items()

@@ -11,7 +11,7 @@ from .block_sizes import Blocks
 from .lanes import LANES, Lanes
 from .launching import launch
 from .row_statistics import row_statistics
-from .strips import each_strip, epsilon_block, parameter_block, row_block
+from .strips import each_strip, epsilon_block, grid, parameter_block, row_block
 
 Array = jax.Array
 
@@ -25,10 +25,10 @@ def normalize_rows(
     blocks: Blocks,
     centred: bool,
 ) -> Array:
-    """Standardizes the rows of a matrix, scales and shifts.
+    """Standardizes rows, scales and shifts.
 
     Args:
-        x: An array of (rows, channels).
+        x: An array of (sheets, rows, channels).
         epsilon: A float32 of (1, 1).
         scale: A float32 of (1, channels), or None.
         bias: A float32 of (1, channels), or None.
@@ -36,7 +36,7 @@ def normalize_rows(
         centred: Whether the mean is subtracted.
     """
     pl, pltpu = pallas()
-    rows, lanes = x.shape[0], Lanes(x.shape[1])
+    lanes = Lanes(x.shape[-1])
     parameters = [p for p in (scale, bias) if p is not None]
 
     def kernel(epsilon_ref: Any, x_ref: Any, *refs: Any) -> None:
@@ -46,7 +46,7 @@ def normalize_rows(
 
         def strip(at: Any, _: Any) -> None:
             def load(i: Any) -> Array:
-                return lanes.filled(i, x_ref[at, lanes.at(i)].astype(jnp.float32))
+                return lanes.filled(i, x_ref[(*at, lanes.at(i))].astype(jnp.float32))
 
             deviation, roots = row_statistics(lanes, load, epsilon_ref[0, 0], centred)
 
@@ -56,24 +56,24 @@ def normalize_rows(
                     y = y * scale_ref[:, lanes.at(i)]
                 if bias_ref is not None:
                     y = y + bias_ref[:, lanes.at(i)]
-                y_ref[at, lanes.at(i)] = y.astype(y_ref.dtype)
+                y_ref[(*at, lanes.at(i))] = y.astype(y_ref.dtype)
 
             lanes.each(write)
 
-        each_strip(blocks, rows, strip)
+        each_strip(blocks, x.shape, strip)
 
     block = row_block(blocks, lanes)
     return launch(
         kernel,
         name="inox_normalize",
-        grid=(-(-rows // blocks.rows),),
+        grid=grid(blocks, x.shape),
         in_specs=[epsilon_block(), block, *[parameter_block(lanes)] * len(parameters)],
         out_specs=block,
         out_shape=shape_like(x, x.shape, x.dtype),
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel",)),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel")),
         cost_estimate=pl.CostEstimate(
             flops=12 * math.prod(x.shape),
-            transcendentals=rows * LANES,
+            transcendentals=math.prod(x.shape[:2]) * LANES,
             bytes_accessed=2 * math.prod(x.shape) * x.dtype.itemsize,
         ),
     )(epsilon, x, *parameters)

@@ -1,7 +1,11 @@
-"""Arrays as rows of channels, where what is reduced are the last axes.
+"""Arrays as sheets of rows of channels, where what is reduced are the last axes.
 
-Dimensions are merged, never permuted. On a TPU, rows are merged without a copy where the axis
-before the channels is a multiple of 8 (16 for half types), as memory is filled in such tiles.
+On a TPU, memory is filled in tiles of 8 rows of 128 channels. The axis before the channels can be
+merged with those in front of it without a copy where it is a multiple of 8, and the arrays are one
+sheet. Where it isn't, in 512 images of 197 tokens, XLA lays the array out with another axis in that
+place (the images) if there is one that is a multiple of 8. Rows have no order, so the same axis is
+moved there; for such a layout it is no work. Elsewhere the arrays are a sheet for each index of the
+axes in front.
 """
 
 import math
@@ -10,32 +14,44 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 Axes = tuple[int, ...]
 
+# The rows of a tile of memory.
+TILE = 8
+# Sheets of fewer rows than that are merged with a copy, where arrays are not large.
+SHORTEST = 16
+LARGE = 2**20
+
 
 class Rows(NamedTuple):
-    """An array as a matrix.
+    """How an array is seen.
 
     Args:
         shape: The shape of the array.
-        rows: How many slices there are.
-        channels: How many elements a slice has.
+        order: Its axes in the order of the rows.
+        sizes: How many sheets there are, of how many rows, of how many channels.
     """
 
     shape: tuple[int, ...]
-    rows: int
-    channels: int
+    order: tuple[int, ...]
+    sizes: tuple[int, int, int]
 
-    def matrix(self, array: Array) -> Array:
-        """The elements of an array in (rows, channels)."""
-        return jnp.broadcast_to(array, self.shape).reshape(self.rows, self.channels)
+    def sheets(self, array: Array) -> Array:
+        """The elements of an array in (sheets, rows, channels)."""
+        return jnp.transpose(jnp.broadcast_to(array, self.shape), self.order).reshape(self.sizes)
+
+    def array(self, sheets: Array) -> Array:
+        """The elements of sheets in the order and shape of the array."""
+        ordered = sheets.reshape([self.shape[i] for i in self.order])
+        return jnp.transpose(ordered, [int(i) for i in np.argsort(self.order)])
 
     def parameter(self, array: Array, axes: Axes) -> Array:
         """The elements of a parameter in (1, channels), as float32."""
         shape = [n if i - len(self.shape) in axes else 1 for i, n in enumerate(self.shape)]
-        return jnp.broadcast_to(array, shape).reshape(1, self.channels).astype(jnp.float32)
+        return jnp.broadcast_to(array, shape).reshape(1, self.sizes[-1]).astype(jnp.float32)
 
     def gradient(self, array: Array, axes: Axes, shared: Axes) -> Array:
         """What `parameter` gave, in the array's dimensions, summed over `shared` axes."""
@@ -46,7 +62,7 @@ class Rows(NamedTuple):
 
 
 def rows(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = ()) -> Rows | None:
-    """An array that is reduced over `axes` as rows, or None where they are not its last.
+    """An array that is reduced over `axes` as rows, or None where there is no such view.
 
     Args:
         shape: The array's shape.
@@ -60,5 +76,21 @@ def rows(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = (
         return None
     if any(flag[i] for flag in varying for i in dimensions if i not in reduced):
         return None
+    kept = [i for i in range(rank) if i not in reduced]
+    tiles = [i for i in kept if shape[i] != 1]
+    if tiles and shape[tiles[-1]] % TILE:
+        whole = [i for i in tiles if shape[i] % TILE == 0]
+        if whole:
+            kept.remove(whole[-1])
+            kept.append(whole[-1])
+            tiles.append(whole[-1])
     channels = math.prod(shape[i] for i in reduced)
-    return Rows(tuple(shape), math.prod(shape) // channels, channels)
+    count = math.prod(shape) // channels
+    last = shape[tiles[-1]] if tiles else 1
+    merged = last == count or last % TILE == 0
+    if not merged and last < SHORTEST:
+        if math.prod(shape) >= LARGE:
+            return None  # a copy costs more than a kernel saves, and a block would be mostly empty
+        merged = True
+    sizes = (1, count, channels) if merged else (count // last, last, channels)
+    return Rows(tuple(shape), (*kept, *reduced), sizes)
