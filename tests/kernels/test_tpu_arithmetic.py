@@ -68,6 +68,8 @@ def test_roots_of_what_is_no_variance():
 
 
 def test_a_sum_of_two_keeps_its_rounding_error(rng):
-    a, b = (rng.standard_normal((2, 4096)) * 10.0 ** rng.uniform(-6, 6, (2, 4096))).astype(np.float32)
+    a, b = (rng.standard_normal((2, 4096)) * 10.0 ** rng.uniform(-6, 6, (2, 4096))).astype(
+        np.float32
+    )
     total, error = (np.asarray(part, np.float64) for part in jax.jit(two_sum)(a, b))
     np.testing.assert_array_equal(total + error, a.astype(np.float64) + b)

@@ -60,9 +60,7 @@ def test_forward_and_backward(shape, blocks, dtype, rng):
         )
         return y, found["x"], found["scale"][0], found["bias"][0]
 
-    for actual, wanted in zip(
-        run(x, dy, scale, bias), exact(x, dy, scale, bias), strict=True
-    ):
+    for actual, wanted in zip(run(x, dy, scale, bias), exact(x, dy, scale, bias), strict=True):
         assert np.isfinite(np.asarray(actual, np.float32)).all()
         half = actual.dtype == jnp.bfloat16
         np.testing.assert_allclose(

@@ -3,6 +3,7 @@
 The kernels for TPU take the place of the CPU's, interpreted.
 """
 
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,10 @@ from inox import functional
 from tests import oracle
 from tests.functional.closeness import assert_all_close
 from tests.functional.programs import quick_jit
-from tests.kernels.kernel_cases import arrays, both
+from tests.kernels.kernel_cases import NORMS, arrays, both
 from tests.kernels.tpu_kernels import exact, gradients, normalize, on_the_cpu
 from tests.registry import OPERATIONS
 
-LAYER = {"layer": lambda x, s, b, i: functional.layer_norm(x, s, b, implementation=i)}
 # The layouts of the registry whose slices are the last axes: the others run on formulas.
 TRAILING = [
     (operation, layout)
@@ -115,7 +115,7 @@ def test_vmap_is_a_loop(mapped):
         np.stack(pair) if axis == 0 else pair[0]
         for axis, pair in zip(mapped, zip(arrays(8, 1), arrays(8, 2), strict=True), strict=True)
     ]
-    together = quick_jit(jax.vmap(both(LAYER["layer"]), mapped))(*operands)
+    together = quick_jit(jax.vmap(both(NORMS["layer"], "tpu"), mapped))(*operands)
     for i in range(2):
         x, dy, scale, bias = (a[i] if m == 0 else a for a, m in zip(operands, mapped, strict=True))
         y, (dx, dscale, dbias) = jax.tree.map(lambda one, i=i: one[i], together)
@@ -130,7 +130,9 @@ def test_second_derivatives(rng):
 
     def gradient(x):
         f32 = [a.astype(np.float32) for a in (dy, scale)]
-        return jax.grad(lambda x: jnp.vdot(functional.layer_norm(x, f32[1]), f32[0]))(x)
+        return jax.grad(
+            lambda x: jnp.vdot(functional.layer_norm(x, f32[1], implementation="tpu"), f32[0])
+        )(x)
 
     product = quick_jit(lambda x, v: jax.jvp(gradient, (x,), (v,))[1])
     twice = quick_jit(jax.grad(lambda x, v: jnp.vdot(gradient(x), v)))
@@ -149,7 +151,9 @@ def test_rows_on_several_devices_in_a_shard_map(checked):
     split, shared = PartitionSpec("rows"), PartitionSpec()
 
     def of_part(x, dy, scale, bias):
-        y, pull = jax.vjp(functional.layer_norm, x, scale, bias)
+        y, pull = jax.vjp(
+            functools.partial(functional.layer_norm, implementation="tpu"), x, scale, bias
+        )
         dx, *rest = pull(dy)
         return y, dx, *(rest if checked else [jax.lax.psum(one, "rows") for one in rest])
 

@@ -38,7 +38,7 @@ def on_the_cpu() -> Iterator[None]:
 def normalize(x: Any, scale: Any = None, bias: Any = None, epsilon: float = 1e-5, **settings: Any):
     """The kernel of `normalize` by itself, of the rows of x."""
     operands = _operands(x=x, epsilon=np.float32(epsilon), scale=scale, bias=bias)
-    static = {"axes": AXES, "centred": True, "implementation": None, **settings}
+    static = {"axes": AXES, "centred": True, "implementation": "tpu", **settings}
     run = CALLS["normalize"](operands, **static)
     assert run is not None
     return run(**operands)[0]
@@ -49,7 +49,7 @@ def gradients(dy: Any, x: Any, scale: Any = None, epsilon: float = 1e-5, **setti
     operands = _operands(dy=dy, x=x, epsilon=np.float32(epsilon), scale=scale)
     shared = tuple(range(-x.ndim, -1))
     outputs = (("x_tangent", ()), ("scale_tangent", shared), ("bias_tangent", shared))
-    static = {"axes": AXES, "centred": True, "implementation": None, "outputs": outputs}
+    static = {"axes": AXES, "centred": True, "implementation": "tpu", "outputs": outputs}
     run = CALLS["normalize_cotangent"](operands, **(static | settings))
     assert run is not None
     return run(**operands)
@@ -70,6 +70,8 @@ def exact(x: Any, dy: Any, scale: Any, bias: Any, centred: bool = True, epsilon:
     deviation = x - centred * x.mean(-1, keepdims=True)
     rstd = 1 / np.sqrt((deviation**2).mean(-1, keepdims=True) + np.float64(np.float32(epsilon)))
     xhat, g = deviation * rstd, dy * scale
-    dx = rstd * (g - centred * g.mean(-1, keepdims=True) - xhat * (g * xhat).mean(-1, keepdims=True))
+    dx = rstd * (
+        g - centred * g.mean(-1, keepdims=True) - xhat * (g * xhat).mean(-1, keepdims=True)
+    )
     rows = tuple(range(x.ndim - 1))
     return xhat * scale + bias, dx, (dy * xhat).sum(rows), dy.sum(rows)

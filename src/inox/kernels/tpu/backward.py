@@ -105,7 +105,9 @@ def gradients_of_rows(
             def load(i: Any) -> Array:
                 return there(i, x_ref[(*at, lanes.at(i))].astype(jnp.float32))
 
-            gradient = lanes.kept(lambda i: there(i, dy_ref[(*at, lanes.at(i))].astype(jnp.float32)))
+            gradient = lanes.kept(
+                lambda i: there(i, dy_ref[(*at, lanes.at(i))].astype(jnp.float32))
+            )
             deviation, roots = row_statistics(lanes, load, epsilon_ref[0, 0], centred)
 
             def scaled(i: Any) -> Array:
@@ -149,9 +151,7 @@ def gradients_of_rows(
         grid=grid(blocks, x.shape),
         in_specs=[epsilon_block(), block, block, *[parameter_block(lanes)] * len(parameters)],
         out_specs=[block if name == "x" else parameter_block(lanes) for name in names],
-        out_shape=[
-            shape_like(x, x.shape, x.dtype) if name == "x" else row for name in names
-        ],
+        out_shape=[shape_like(x, x.shape, x.dtype) if name == "x" else row for name in names],
         scratch_shapes=[memory for _ in sums for memory in ColumnSums.memory(lanes)],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("arbitrary" if sums else "parallel",) * 2
@@ -165,9 +165,7 @@ def gradients_of_rows(
     return dict(zip(names, results, strict=True))
 
 
-def _projections(
-    lanes: Lanes, g: Any, deviation: Any, centred: bool
-) -> tuple[Array, Array | None]:
+def _projections(lanes: Lanes, g: Any, deviation: Any, centred: bool) -> tuple[Array, Array | None]:
     """The means of d g and of g; of the latter there is none for RMS norm."""
     if not centred:
         (along,) = lanes.sums(lambda i: (g(i) * deviation(i),))

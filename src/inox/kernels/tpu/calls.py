@@ -49,7 +49,8 @@ def _normalize(
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
     if "where" in operands or epsilon.size != 1 or not _supported(x):
         return None
-    found = rows(_shape(x, *parameters), axes, [_varies(p.shape) for p in parameters])
+    varying = [_varies(p.shape) for p in parameters]
+    found = rows(_shape(x, *parameters), axes, varying, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
@@ -95,7 +96,7 @@ def _cotangent(
         if name != "x":
             rank = len(shape)
             flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
-    found = rows(shape, axes, flags)
+    found = rows(shape, axes, flags, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
@@ -118,9 +119,7 @@ def _cotangent(
             wanted=asked,
         )
         return tuple(
-            seen.array(found[name])
-            if name == "x"
-            else seen.gradient(found[name], axes, shared)
+            seen.array(found[name]) if name == "x" else seen.gradient(found[name], axes, shared)
             for name, shared in wanted.items()
         )
 

@@ -6,6 +6,11 @@ sheet. Where it isn't, in 512 images of 197 tokens, XLA lays the array out with 
 place (the images) if there is one that is a multiple of 8. Rows have no order, so the same axis is
 moved there; for such a layout it is no work. Elsewhere the arrays are a sheet for each index of the
 axes in front.
+
+Channels that are no multiple of 128 XLA tends to lay out with rows side by side in their place, and
+to bring them in the order that a kernel needs are two passes more than the kernel saves: those are
+left to the formulas unless the kernels are asked for by name. So are short sheets that would have to
+be copied.
 """
 
 import math
@@ -16,14 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .lanes import LANES
+
 Array = jax.Array
 Axes = tuple[int, ...]
 
 # The rows of a tile of memory.
 TILE = 8
-# Sheets of fewer rows than that are merged with a copy, where arrays are not large.
+# Of sheets of fewer rows than that a block would be mostly empty: they are merged by a copy.
 SHORTEST = 16
-LARGE = 2**20
 
 
 class Rows(NamedTuple):
@@ -61,13 +67,16 @@ class Rows(NamedTuple):
         return jnp.sum(array, rest, keepdims=True) if rest else array
 
 
-def rows(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = ()) -> Rows | None:
+def rows(
+    shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = (), copied: bool = True
+) -> Rows | None:
     """An array that is reduced over `axes` as rows, or None where there is no such view.
 
     Args:
         shape: The array's shape.
         axes: The axes of a slice, counted from the end.
         varying: For each parameter, or gradient of one, along which dimensions it varies.
+        copied: Whether XLA may have to copy the array for it.
     """
     rank = len(shape)
     dimensions = [i for i, n in enumerate(shape) if n != 1]
@@ -88,9 +97,9 @@ def rows(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = (
     count = math.prod(shape) // channels
     last = shape[tiles[-1]] if tiles else 1
     merged = last == count or last % TILE == 0
-    if not merged and last < SHORTEST:
-        if math.prod(shape) >= LARGE:
-            return None  # a copy costs more than a kernel saves, and a block would be mostly empty
-        merged = True
+    short = not merged and last < SHORTEST
+    if not copied and (short or len(reduced) > 1 or channels % LANES):
+        return None
+    merged = merged or short
     sizes = (1, count, channels) if merged else (count // last, last, channels)
     return Rows(tuple(shape), (*kept, *reduced), sizes)
