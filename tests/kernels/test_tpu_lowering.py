@@ -107,8 +107,8 @@ def test_over_several_devices_the_compiler_splits_formulas(kind):
 def test_the_name_on_another_platform_is_an_error():
     with pytest.raises(ValueError, match=r"implementation='tpu'.*lowered for cpu.*None"):
         functional.layer_norm(jnp.ones((4, 128)), implementation="tpu")
+    where = jnp.ones((4, 128), bool)
     with pytest.raises(ValueError, match=r"implementation='tpu' has no kernel for a mask"):
-        where = jnp.ones((4, 8), bool)
         functional.layer_norm(jnp.ones((4, 128)), implementation="tpu", where=where)
 
 
@@ -129,7 +129,7 @@ print("tpu_custom_call" in traced.lower(lowering_platforms=("tpu",)).as_text())
 
 @pytest.mark.parametrize(("switch", "used"), [("on", "True"), ("off", "False")])
 def test_pallas_is_loaded_where_a_kernel_is_lowered_alone(switch, used):
-    """An import, and a norm on the CPU, don't take its time; INOX_KERNELS=off leaves kernels out."""
+    """An import and a norm on the CPU don't take its time; INOX_KERNELS=off leaves kernels out."""
     environment = os.environ | {"INOX_KERNELS": switch}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM],

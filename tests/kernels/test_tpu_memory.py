@@ -18,8 +18,8 @@ from tests.functional.programs import quick_jit
 from tests.kernels.tpu_kernels import exact
 
 EPSILON = np.full((1, 1), 1e-5, np.float32)
-# Tails of rows and channels, strips that no row belongs to, several blocks; sheets; and more channels
-# than stand as code one after the other (here).
+# Tails of rows and channels, strips that no row belongs to, several blocks; sheets; and more
+# channels than stand as code one after the other (here).
 CASES = [
     ((1, 70, 200), Blocks(strip=16, rows=32)),
     ((5, 19, 128), Blocks(strip=16, rows=32, sheets=2)),

@@ -21,7 +21,7 @@ def interpreted(how: Any = True) -> Iterator[None]:
         how: True, which is the quickest, or the `InterpretParams` of Pallas for TPU, which act out
             the memories and copies of a TPU.
     """
-    global _interpret  # noqa: PLW0603 (a program is traced far below those who know of it)
+    global _interpret
     before, _interpret = _interpret, how
     try:
         yield

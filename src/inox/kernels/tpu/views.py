@@ -9,8 +9,8 @@ axes in front.
 
 Channels that are no multiple of 128 XLA tends to lay out with rows side by side in their place, and
 to bring them in the order that a kernel needs are two passes more than the kernel saves: those are
-left to the formulas unless the kernels are asked for by name. So are short sheets that would have to
-be copied.
+left to the formulas unless the kernels are asked for by name. So are short sheets, which would have
+to be copied.
 """
 
 import math
