@@ -1,4 +1,4 @@
-"""What is installed and in use: versions, and whether and how the CPU kernels run."""
+"""What is installed and in use: versions, and which kernels run and how."""
 
 import os
 import platform
@@ -7,6 +7,7 @@ from importlib.metadata import version
 import jax
 
 from . import __version__
+from .kernels.backends import BACKENDS
 from .kernels.cpu.library import library
 
 
@@ -20,6 +21,7 @@ def threads() -> int:
 def installation() -> dict[str, str]:
     """What a bug report should say, by title."""
     found = library()
+    missing = BACKENDS["tpu"].missing()
     state = f"in use, {found.instruction_set}" if found.available else f"not used: {found.reason}"
     return {
         "inox": __version__,
@@ -28,4 +30,5 @@ def installation() -> dict[str, str]:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "kernels": state,
         "threads": str(threads()),
+        "tpu": f"not used: {missing}" if missing else "kernels where a program is lowered for it",
     }

@@ -67,7 +67,7 @@ def group_norm(
             the order of their positions, the last name fastest. `groups` counts those of all
             channels; a group may lie on one device or span several. Scale and bias are those of
             the channels here.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.

@@ -8,17 +8,15 @@ import numpy as np
 from .accelerators.backend import BACKEND as ACCELERATOR
 from .cpu.backend import BACKEND as CPU
 from .kernel import Backend
+from .tpu.backend import BACKEND as TPU
 
 # By JAX's name of the platform that a computation is lowered for.
 BACKENDS: Mapping[str, Backend] = {
     "cpu": CPU,
     "cuda": ACCELERATOR,
     "rocm": ACCELERATOR,
-    "tpu": ACCELERATOR,
+    "tpu": TPU,
 }
-# Where XLA asks how an operation that it does not know may be split. The compiler of TPUs does
-# not, at least not ahead of time (libtpu 0.0.42).
-PARTITIONERS = ("cpu", "cuda", "rocm")
 
 
 def check_name(implementation: Any) -> None:

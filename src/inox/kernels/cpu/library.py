@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ..switch import OFF, ON, SWITCH
 from .library_file import cut_off, library_file, why_not_built
 from .refusals import register_refusals
 
@@ -33,8 +34,6 @@ TARGETS: Mapping[str, str] = {
         "inox_centred_sums",
     )
 }
-SWITCH = "INOX_KERNELS"
-ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
 INSTRUCTION_SET = "INOX_INSTRUCTION_SET"
 
 
