@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--implementation",
-        choices=("xla", *(backend.name for backend in BACKENDS.values())),
+        choices=("xla", *dict.fromkeys(b.name for b in BACKENDS.values() if b.name is not None)),
         help="check this one; by default what the norms take on this device by themselves",
     )
     return made
