@@ -8,6 +8,8 @@ from .hard_inputs import HARD_INPUTS, Operands, operands
 from .layers import Layer
 from .programs import EXAMPLES, called, program
 
+# The backends whose kernels promise it: those that docs/batch-invariance.md names.
+PROMISED = ("cpu",)
 # What a batch is cut into: examples from here to there, the first, the last and one between by
 # themselves, and batches of eight.
 PARTS = ((0, 1), (16, 17), (32, 33), (5, 13), (25, 33))

@@ -38,6 +38,7 @@ def program(layer: Layer, implementation: str | None, dtype: str, examples: int)
     names = [
         backend.name
         for backend in BACKENDS.values()
+        if backend.name is not None
         if any(f'"{call}"' in text or f"@{call}(" in text for call in backend.calls)
     ]
     return Program(lowered.compile(), "+".join(names) or "xla")
