@@ -21,7 +21,7 @@ def figures(kernels, moved, cycles=0, temporary=0):
         "bytes": moved,
         "cycles": cycles,
         "temporary": temporary,
-        "compile_seconds": 1.0,
+        "processor_seconds": 1.0,
     }
 
 
