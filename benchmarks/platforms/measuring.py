@@ -20,7 +20,7 @@ def say(line: str) -> None:
 
 
 def compiled_figures(target: Target, cell: Cell, which: str, name: str) -> Figures:
-    """Of one program, with the time that compiling took of all cores; `refused` where the compiler won't."""
+    """Of one program, and processor time; `refused` where the compiler won't."""
     from jax.errors import JaxRuntimeError
 
     function, shapes = contestants.program(name, cell, which)
