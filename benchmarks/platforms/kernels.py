@@ -3,7 +3,8 @@
 A kernel is an instruction of the computation that starts, or of a loop or a call in it. Inside a
 fusion nothing reaches the memory. Counted are operands and results in the device's main memory,
 each once: a kernel that reads an array twice over, with the second reading from a cache or not, is
-not told from one that reads it once. Instructions on single numbers are left out.
+not told from one that reads it once. Of a choice made while the program runs all branches are
+counted. Instructions on single numbers are left out.
 """
 
 import re

@@ -156,12 +156,12 @@ def compile_table(results: Results) -> Table:
         records = [r for r in results["records"] if r["target"] == target]
         cells = []
         for name in NAMES:
-            found = [s for r in records if (s := value(r, name, "compile_seconds")) is not None]
+            found = [s for r in records if (s := value(r, name, "processor_seconds")) is not None]
             told = f"{number(statistics.median(found))}, {number(max(found))}" if found else DASH
             cells.append(told)
-        if records:
+        if any(told != DASH for told in cells):
             rows.append([named.title, *cells])
-    note = "Median and longest over all programs, in seconds, on the machine that compiled."
+    note = "Median and longest over all programs, in seconds of all cores of the machine."
     return Table("Time of the compiler", note, ["", *PEOPLE], rows)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.marked_part import part_of
-from benchmarks.platforms import bars, cells, checking, page, tables
+from benchmarks.platforms import bars, cells, checking, command, page, tables
 from benchmarks.platforms.targets import TARGETS
 from benchmarks.speed.cells import GRID, TIMES, Cell
 
@@ -21,7 +21,7 @@ def figures(kernels, moved, cycles=0, temporary=0):
         "bytes": moved,
         "cycles": cycles,
         "temporary": temporary,
-        "compile_seconds": 1.0,
+        "processor_seconds": 1.0,
     }
 
 
@@ -68,6 +68,15 @@ def test_a_figure_above_its_bar_is_told(asked):
         f"{on_tpu} float32, both: 2.25 times the floor's bytes, at most 2 are asked",
         f"{on_tpu} float32, both: 4 times the floor's cycles, at most 3.9 are asked",
     ]
+
+
+def test_a_broken_bar_is_an_exit_status(asked, capsys):
+    """Of the short form: 1 where one is broken, else 0."""
+    name = ("layer", (768,), "float32")
+    asked(h100={name: ((2, 1.5), None, (8, 2.01))})
+    assert int(command.told_broken(RECORDS[:1])) == 0
+    assert int(command.told_broken(RECORDS[:2])) == 1
+    assert "9 kernels, at most 8 are asked" in capsys.readouterr().out
 
 
 def test_what_was_measured_keeps_its_own_bars(asked):
