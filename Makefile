@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-distributed lint format types differences accuracy bench conformance sanitize clean
+.PHONY: help test demo demo-distributed lint format types differences accuracy bench platforms conformance sanitize clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,17 @@ accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libra
 bench: $(VENV)/.installed-bench  ## Measure speed beside other libraries (ARGS="--quick"; "--help" tells all)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
+# Compilers in an environment of their own, version by version. The package runs from its sources.
+PLATFORMS := .venv-platforms
+platforms: $(PLATFORMS)/.installed  ## Compile for TPU and GPU without one, and count bytes (ARGS="--quick"; "--help" tells all)
+	PYTHONPATH=src $(PLATFORMS)/bin/python -m benchmarks.platforms $(ARGS)
+
+$(PLATFORMS)/.installed: benchmarks/platforms/requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv found: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(PLATFORMS)
+	$(PLATFORMS)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
 conformance: $(VENV)/.installed-conformance  ## Run the frameworks' own tests on our classes (ARGS="--only linen"; "--help" tells all)
 	$(BIN)/python -m conformance $(ARGS)
 
@@ -85,7 +96,7 @@ sanitize: ## Run the kernels' tests under the address, undefined behaviour and t
 	done
 
 clean:  ## Remove the environment, caches and what builds and the demo wrote
-	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PLATFORMS) build dist out .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp again, because an interrupted venv leaves a python without pip behind.

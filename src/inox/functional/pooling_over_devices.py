@@ -34,9 +34,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root
 from ..kernels.jax_internals import add_up
 from .means import Number
-from .pooling import SplitMoments, pool, range_scale
+from .pooling import SplitMoments, pool
 
 Array = jax.Array
 Names = tuple[Hashable, ...]
@@ -103,7 +104,7 @@ def pool_by_sums(
     whole = first[-1] if whole is None else whole
     together = _nonzero(whole)
     shift = (first[0] + first[1]) / together
-    common = range_scale(first[2] / together, root=True)
+    common = power_near_reciprocal(first[2] / together)
 
     share = units / together
     offset = (moments.mean - shift) + moments.mean_low
@@ -154,7 +155,7 @@ def _rescaled(moments: SplitMoments, epsilon: Array | None) -> SplitMoments:
     """With the scale that the moments of one array have: near the reciprocal deviation."""
     var = moments.var
     square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
-    scale = lax.stop_gradient(range_scale(square, root=False))
+    scale = lax.stop_gradient(power_near_reciprocal_root(square))
     ratio = scale / moments.scale
     # Nothing is multiplied where there is nothing: the ratio may be infinite there.
     something = moments.scaled > 0
@@ -182,7 +183,7 @@ def pool_over_devices(
         centred: Whether there is a mean.
     """
     mean, mean_low, var = parts
-    scale = range_scale(jnp.maximum(var, jnp.ones_like(var)), root=False)
+    scale = power_near_reciprocal_root(jnp.maximum(var, jnp.ones_like(var)))
     count = jnp.broadcast_to(number, mean.shape).astype(mean.dtype)
     moments = SplitMoments(count, mean, mean_low, (var * scale) * scale, scale)
     if not centred:
@@ -192,7 +193,7 @@ def pool_over_devices(
     else:
         sent = (mean, mean_low, var) if most is None else (mean, mean_low, var, count)
         mean, mean_low, var, *counts = gathered_in_lowering(sent, names)
-        scale = range_scale(jnp.maximum(var, jnp.ones_like(var)), root=False)
+        scale = power_near_reciprocal_root(jnp.maximum(var, jnp.ones_like(var)))
         counts = counts[0] if counts else jnp.broadcast_to(count, mean.shape)
         whole = pool(counts, mean, mean_low, (var * scale) * scale, scale)
     return whole.mean, whole.mean_low, whole.var

@@ -51,12 +51,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.arithmetic import power_near_reciprocal_root
 from ..kernels.kernel import Parallel, Split, names_of, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, spans
+from .guarded import pinned
 from .means import Reduction, accumulator, count, masked, mean_along, mean_square, size
-from .pooling import SplitMoments, range_scale
+from .pooling import SplitMoments
 from .pooling_over_devices import pool_over_devices
 from .sums import is_number, sum_along
 
@@ -70,7 +72,7 @@ def centre(x: Array, mean: Array, mean_low: Array, where: Array | None) -> Array
 
 
 # From how many elements on the variance is computed from two independent sums.
-LONG = 4096
+LONG = 2**15
 
 
 def _moments(
@@ -86,7 +88,7 @@ def _moments(
     if not centred:
         square = mean_square(x, axes, number)
         return jnp.zeros_like(square), jnp.zeros_like(square), square
-    mean = mean_along(x, axes, number)
+    mean = pinned(mean_along(x, axes, number))
     deviation = masked(x - mean, where)
     mean_low = mean_along(deviation, axes, number)
     elements = size(x.shape, axes)
@@ -225,7 +227,7 @@ def split_moments(
     mean, mean_low, var = apply(MOMENTS, reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
     square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
-    scale = range_scale(square, root=False)
+    scale = power_near_reciprocal_root(square)
     return SplitMoments(number, mean, mean_low, (var * scale) * scale, scale)
 
 

@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .accelerators.backend import BACKEND as ACCELERATOR
 from .cpu.backend import BACKEND as CPU
 from .kernel import Backend
 
 # By JAX's name of the platform that a computation is lowered for.
-BACKENDS: Mapping[str, Backend] = {"cpu": CPU}
+BACKENDS: Mapping[str, Backend] = {
+    "cpu": CPU,
+    "cuda": ACCELERATOR,
+    "rocm": ACCELERATOR,
+    "tpu": ACCELERATOR,
+}
 # Where XLA asks how an operation that it does not know may be split. The compiler of TPUs does
 # not, at least not ahead of time (libtpu 0.0.42).
 PARTITIONERS = ("cpu", "cuda", "rocm")
@@ -15,7 +21,7 @@ PARTITIONERS = ("cpu", "cuda", "rocm")
 
 def check_name(implementation: Any) -> None:
     """Raises where `implementation` is not known."""
-    known = ("xla", *(backend.name for backend in BACKENDS.values()))
+    known = ("xla", *dict.fromkeys(b.name for b in BACKENDS.values() if b.name is not None))
     if implementation is not None and implementation not in known:
         raise ValueError(
             f"implementation must be None or one of {', '.join(map(repr, known))}; found "

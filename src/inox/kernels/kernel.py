@@ -54,18 +54,23 @@ class Backend(NamedTuple):
     """What a platform has besides the references.
 
     Args:
-        name: What `implementation` calls it.
+        name: What `implementation` calls its kernels; None where it has none.
         kernels: The kernels that are there in this process, by the name of their operation.
         calls: The names of the custom calls in them, which a stored program may hold.
         missing: Why those that `implementation` asks for are not there; empty where they are.
         masks: Whether it has kernels for arrays with a mask.
+        programs: As `kernels`, but made of XLA's own operations, in a form that suits its compiler
+            for the platform: they run whatever `implementation` says, unless a kernel does.
+        guards: Elementwise operations written for that compiler, for any shape and any split.
     """
 
-    name: str
+    name: str | None
     kernels: Callable[[], Mapping[str, Kernel]]
     calls: Collection[str]
     missing: Callable[[], str]
     masks: bool = False
+    programs: Mapping[str, Kernel] = {}
+    guards: Mapping[str, Run] = {}
 
 
 def names_of(axes: Axes, split: Split) -> tuple[str, ...]:
