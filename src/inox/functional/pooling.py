@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root
+from ..kernels.arithmetic import power_near_reciprocal
 from .means import masked
 
 Array = jax.Array
