@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-distributed lint format types differences accuracy bench platforms conformance sanitize clean
+.PHONY: help test demo demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,30 @@ sanitize: ## Run the kernels' tests under the address, undefined behaviour and t
 	    echo "== $$sanitizer sanitizer, $$instructions"; \
 	    INOX_INSTRUCTION_SET=$$instructions $$folder/inox_kernels_test $(CASES); \
 	  done; \
+	done
+
+# Emulated instructions take some 20 times as long: fewer cases.
+ARM_CASES ?= 120
+EMULATOR := qemu-aarch64 -L /usr/aarch64-linux-gnu
+test-arm:  ## Compile the kernels for AArch64 and run their own tests in an emulator
+	@if [ "$$(uname -m)" = aarch64 ]; then echo "This is AArch64: make test runs its kernels." >&2; exit 1; fi
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64; do \
+	  command -v $$tool > /dev/null || { \
+	    echo "$$tool is missing. On Debian and Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; \
+	    exit 1; }; \
+	done
+	cmake -S . -B build/aarch64 -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake \
+	  -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
+	cmake --build build/aarch64 --parallel
+	$(EMULATOR) build/aarch64/inox_kernels_test $(ARM_CASES)
+
+test-clang:  ## Compile the kernels with Clang and run their own tests with each instruction set
+	@command -v clang++ > /dev/null || { \
+	  echo "clang++ is missing. On Debian and Ubuntu: apt-get install clang" >&2; exit 1; }
+	cmake -S . -B build/clang -DCMAKE_CXX_COMPILER=clang++ -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
+	cmake --build build/clang --parallel
+	@set -e; for instructions in baseline avx2 avx512; do \
+	  INOX_INSTRUCTION_SET=$$instructions build/clang/inox_kernels_test $(CASES); \
 	done
 
 clean:  ## Remove the environment, caches and what builds and the demo wrote

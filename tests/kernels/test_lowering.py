@@ -227,10 +227,10 @@ def test_switched_off_everything_works_and_forcing_is_an_error():
 
 
 def test_the_report_tells_the_state_of_the_kernels():
-    """`python -m inox`: versions, kernels, instruction set, threads."""
+    """`python -m inox`: versions, kernels, instruction set, threads, and those for TPU."""
     run = subprocess.run([sys.executable, "-m", "inox"], capture_output=True, text=True, check=True)
     lines = dict(line.split(":", 1) for line in run.stdout.splitlines())
-    assert list(lines) == ["inox", "jax", "jaxlib", "python", "kernels", "threads"]
+    assert list(lines) == ["inox", "jax", "jaxlib", "python", "kernels", "threads", "tpu"]
     assert lines["jax"].strip() == jax.__version__
     expected = library().instruction_set or "not used"
     assert expected in lines["kernels"]

@@ -60,7 +60,7 @@ def batch_norm(
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`, and the moments of the batch, with shape

@@ -67,7 +67,7 @@ def group_norm(
             the order of their positions, the last name fastest. `groups` counts those of all
             channels; a group may lie on one device or span several. Scale and bias are those of
             the channels here.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.
@@ -87,9 +87,9 @@ def group_norm(
         | Group Normalization (Wu & He, 2018)
         | https://arxiv.org/abs/1803.08494
     """
-    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
+    check_implementation(implementation, where, axes)
     if -1 not in axes:
         raise ValueError(
             f"axis must include the last axis, the one that is split into groups; found {axis!r}. "

@@ -24,7 +24,7 @@ class Reduction(NamedTuple):
     Args:
         axes: The axes, counted from the end.
         centred: Whether the variance is about the mean, or (RMS norm) about 0.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
     """
 
     axes: Axes

@@ -77,7 +77,7 @@ def moments(
         where: A boolean mask with the rank of `x`, of the elements that take part (:math:`w`).
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
         keepdims: Whether reduced axes are kept with size 1.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The moments, in float32 (float64 for float64 input). Where nothing takes part, all three

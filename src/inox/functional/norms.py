@@ -51,9 +51,9 @@ def row_norm(
     axis_name: AxisName = None,
 ) -> Array:
     """What layer, RMS and plain standardization have in common: the checks, then one program."""
-    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
+    check_implementation(implementation, where, axes)
     statistics = accumulator(x.dtype)
     check_epsilon(epsilon, statistics)
     check_scale_offset(scale_offset, statistics)
@@ -127,7 +127,7 @@ def standardize(
             is 0 elsewhere.
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
             over: mean and variance are those of all parts, weighted by count.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.
@@ -176,7 +176,7 @@ def layer_norm(
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
             over: mean and variance are those of all parts, weighted by count. Scale and bias are
             those of this part.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.

@@ -49,7 +49,7 @@ def rms_norm(
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
             over: the mean square is that of all parts, weighted by count. The scale is that of
             this part.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`.

@@ -19,6 +19,8 @@ runs on both. What is used, and why there is no documented way:
 - `export_allows`: that exported programs may call our kernels. Their calls are versioned
   (`cpu/library.py`), which is what JAX's check is for.
 - `bound_axis_names`: which axis names are bound, for an error message alone.
+- `pallas`, `shape_like`: the language of the kernels for TPU, loaded where one is lowered, and the
+  types of what they write.
 """
 
 import functools
@@ -56,9 +58,11 @@ __all__ = [
     "is_export",
     "mesh_axes",
     "mlir",
+    "pallas",
     "partitioning_spoils_cache",
     "register_float_checks",
     "require_devices",
+    "shape_like",
     "type_like",
     "types_tell_devices",
     "vary_over",
@@ -203,7 +207,26 @@ def bind_again(equation: Any, operands: Sequence[Any], parameters: dict[str, Any
     return list(results) if primitive.multiple_results else [results]
 
 
+def shape_like(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Shape and dtype of what a kernel writes, varying over mapped axes as the array `x` does."""
+    kind: Any = jax.typeof(x)
+    name = "manual_axis_type" if hasattr(kind, "manual_axis_type") else "vma"
+    return jax.ShapeDtypeStruct(shape, dtype, **{name: getattr(kind, name)})
+
+
 # ---- lowering
+
+
+@functools.cache
+def pallas() -> tuple[Any, Any]:
+    """Pallas and its part for TPU. They take longer to load than all of ours, so it is done late.
+
+    Both are documented, but under `jax.experimental`.
+    """
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import tpu as pltpu
+
+    return pl, pltpu
 
 
 def require_devices(primitive: Primitive) -> None:

@@ -58,10 +58,13 @@ class Backend(NamedTuple):
         kernels: The kernels that are there in this process, by the name of their operation.
         calls: The names of the custom calls in them, which a stored program may hold.
         missing: Why those that `implementation` asks for are not there; empty where they are.
-        masks: Whether it has kernels for arrays with a mask.
+        masks: Whether it has kernels for arrays with a mask, of whole slices.
         programs: As `kernels`, but made of XLA's own operations, in a form that suits its compiler
             for the platform: they run whatever `implementation` says, unless a kernel does.
         guards: Elementwise operations written for that compiler, for any shape and any split.
+        partitioned: Whether XLA's partitioner on this platform asks how a kernel may be split over
+            devices, under `jit` with automatic axes. Where it doesn't, a kernel runs on what one
+            device holds, and in a `shard_map`.
     """
 
     name: str | None
@@ -69,6 +72,7 @@ class Backend(NamedTuple):
     calls: Collection[str]
     missing: Callable[[], str]
     masks: bool = False
+    partitioned: bool = True
     programs: Mapping[str, Kernel] = {}
     guards: Mapping[str, Run] = {}
 

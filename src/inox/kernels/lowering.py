@@ -89,13 +89,8 @@ def program_of(
     return first(found, names, static, parts) or operation.run(names, static)
 
 
-def lowering(backend: Backend | None, *, partitioner: bool) -> Callable[..., Any]:
-    """The lowering rule for a platform.
-
-    Args:
-        backend: Its backend, or None.
-        partitioner: Whether its compiler asks how an operation may be split.
-    """
+def lowering(backend: Backend | None) -> Callable[..., Any]:
+    """The lowering rule for a platform with this backend, or with none."""
 
     def lower(
         context: Any, *arrays: Any, operation: Operation, names: Names, static: tuple[Any, ...]
@@ -109,7 +104,7 @@ def lowering(backend: Backend | None, *, partitioner: bool) -> Callable[..., Any
                 "Use implementation=None: it picks the kernels where there are any and XLA "
                 "elsewhere."
             )
-        run = _on_devices(context, backend, partitioner, operation, names, settings)
+        run = _on_devices(context, backend, operation, names, settings)
         rule: Any = mlir.lower_fun(run, multiple_results=True)
         return rule(context, *arrays)
 
@@ -119,7 +114,6 @@ def lowering(backend: Backend | None, *, partitioner: bool) -> Callable[..., Any
 def _on_devices(
     context: Any,
     backend: Backend | None,
-    partitioner: bool,
     operation: Operation,
     names: Names,
     static: dict[str, Any],
@@ -164,7 +158,8 @@ def _on_devices(
     # How an array is split is decided by a function of this process, which can't be stored. And
     # without being told, a kernel might cut it along an axis that is split; a program might not.
     own = backend is not None and has_kernel(backend, operation, static)
-    if stored or not partitioner or not splittable(operation, static):
+    asked = backend is not None and backend.partitioned
+    if stored or not asked or not splittable(operation, static):
         return reference
     if not own and partitioning_spoils_cache():
         return reference

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .backends import BACKENDS, PARTITIONERS
+from .backends import BACKENDS
 from .explicit_sharding import align_shardings
 from .jax_internals import (
     Primitive,
@@ -165,10 +165,9 @@ def _primitive(name: str) -> Primitive:
     batching.primitive_batchers[primitive] = _batch
     ad.primitive_jvps[primitive] = _jvp
     ad.primitive_transposes[primitive] = _transpose
-    mlir.register_lowering(primitive, lowering(None, partitioner=False))
-    for platform in {*BACKENDS, *PARTITIONERS}:
-        rule = lowering(BACKENDS.get(platform), partitioner=platform in PARTITIONERS)
-        mlir.register_lowering(primitive, rule, platform=platform)
+    mlir.register_lowering(primitive, lowering(None))
+    for platform, backend in BACKENDS.items():
+        mlir.register_lowering(primitive, lowering(backend), platform=platform)
     return primitive
 
 

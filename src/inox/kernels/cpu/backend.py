@@ -21,6 +21,7 @@ BACKEND = Backend(
     kernels,
     tuple(TARGETS.values()),
     lambda: library().reason,
+    masks=True,
     programs={"sum": pairwise_sum},
     guards=GUARDS,
 )

@@ -1,6 +1,6 @@
 """The shared library of CPU kernels: found in the folder beside, checked, and registered with XLA.
 
-It knows nothing of Python: XLA calls its four handlers with the buffers of a program, on XLA's own
+It knows nothing of Python: XLA calls its handlers with the buffers of a program, on XLA's own
 threads. Where it is missing (an installation without a compiler), older than it should be, or
 switched off by `INOX_KERNELS=off`, every operation is what XLA makes of its formula.
 """
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ..switch import OFF, ON, SWITCH
 from .library_file import cut_off, library_file, why_not_built
 from .refusals import register_refusals
 
@@ -27,12 +28,12 @@ TARGETS: Mapping[str, str] = {
     for symbol in (
         "inox_normalize",
         "inox_normalize_cotangent",
+        "inox_normalize_where",
+        "inox_cotangent_where",
         "inox_moments",
         "inox_centred_sums",
     )
 }
-SWITCH = "INOX_KERNELS"
-ON, OFF = ("on", "1", "true", "yes"), ("off", "0", "false", "no")
 INSTRUCTION_SET = "INOX_INSTRUCTION_SET"
 
 

@@ -31,7 +31,7 @@ class NormalizationLayer(Module):
         epsilon: A numerical stability term.
         scale: The scale, or None.
         bias: The bias, or None.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Example:
         >>> from inox.nn import LayerNorm

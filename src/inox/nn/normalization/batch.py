@@ -83,7 +83,7 @@ class BatchNorm(NormalizationLayer):
             is min(momentum, t / (t + 1)), so evaluation agrees with training from the first batch.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
             those of the batch are not finite.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

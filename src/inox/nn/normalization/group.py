@@ -32,7 +32,7 @@ class GroupNorm(NormalizationLayer):
             the order of their positions, the last name fastest. `groups` counts those of all
             channels; a group may lie on one device or span several. Scale and bias are those of
             the channels here.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

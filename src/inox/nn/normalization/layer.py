@@ -26,7 +26,7 @@ class LayerNorm(NormalizationLayer):
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
             over: mean and variance are those of all parts, weighted by count. Scale and bias are
             those of this part.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -107,7 +107,7 @@ class InstanceNorm(LayerNorm):
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
             over: mean and variance are those of all parts, weighted by count. Scale and bias are
             those of this part.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

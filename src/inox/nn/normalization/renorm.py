@@ -61,7 +61,7 @@ class BatchRenorm(BatchNorm):
         steps: The number of batches that are normalized as in batch norm.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
             those of the batch are not finite.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

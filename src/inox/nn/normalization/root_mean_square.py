@@ -51,7 +51,7 @@ class RMSNorm(NormalizationLayer):
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
             over: the mean square is that of all parts, weighted by count. The scale is that of this
             part.
-        implementation: `"xla"`, `"cpu"`, or None for the best one of the platform.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

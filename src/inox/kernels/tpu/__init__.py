@@ -1,0 +1,1 @@
+"""TPU: kernels of Pallas, which Mosaic compiles with the program around them."""

@@ -1,0 +1,36 @@
+"""The kernels for TPU keep the bounds of the formulas, on the data that the accuracy tests use."""
+
+import jax
+import pytest
+
+from tests.accuracy.cases import CASES, operands
+from tests.accuracy.checking import measured, over
+from tests.accuracy.layouts import LAYOUTS, layer
+from tests.kernels.tpu_kernels import on_the_cpu
+
+# Less than the lanes of a register, and more.
+ROWS = {one.name: one for one in (layer("short rows", (48, 8), (-1,)), LAYOUTS["layer, rows"])}
+ROWS |= {"rms, rows": LAYOUTS["rms, rows"], "wide": layer("wide", (5, 300), (-1,))}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels():
+    """They are what the CPU runs in this file."""
+    with on_the_cpu():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, "float32") for name in ROWS), ("layer, rows", "bfloat16"), ("rms, rows", "bfloat16")],
+)
+def test_every_result_is_within_its_bound(name, dtype, rng):
+    """y, dx, dscale and dbias on all the kinds of data that fit the dtype."""
+    layout = ROWS[name]
+    program, found = jax.jit(layout.program("tpu")), []
+    for case in CASES:
+        if dtype in case.dtypes:
+            errors = measured(layout, program, operands(case, layout, dtype, rng))
+            texts = over(errors, dtype, case.dominated, layout=layout)
+            found += [f"{case.name}: {text}" for text in texts]
+    assert found == []
