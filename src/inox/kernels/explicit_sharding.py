@@ -105,6 +105,8 @@ def mapped_by_types(
     """
     largest = max(operands, key=lambda aval: math.prod(aval.shape))
     mesh = largest.sharding.mesh
+    if mesh.empty:
+        return None  # an array from before the mesh, whole on every device
     if any(kind != AxisType.Explicit for kind in mesh.axis_types):
         return None  # of an automatic axis only XLA knows what it splits, of a manual one no type
     entries = zip(range(-largest.ndim, 0), largest.sharding.spec, strict=True)

@@ -290,7 +290,7 @@ def partitioning_spoils_cache() -> bool:
     Its text holds an address. JAX leaves that out of the key of its compilation cache only if told.
     """
     keyed = not getattr(jax.config, "jax_remove_custom_partitioning_ptr_from_cache_key", False)
-    return bool(jax.config.jax_compilation_cache_dir) and keyed
+    return bool(getattr(jax.config, "jax_compilation_cache_dir", None)) and keyed
 
 
 @functools.cache

@@ -146,7 +146,7 @@ def _on_devices(
         if operation.parallel is None:
             return reference
         return mapped_by_types(on_parts, avals, context.avals_out) or reference
-    if not found and (not operation.always_by_parts or partitioning_spoils_cache()):
+    if not found and not operation.always_by_parts:
         return reference
     devices = devices_of_lowering(context)
     if devices is None:
@@ -156,9 +156,12 @@ def _on_devices(
         calls = tuple(backend.calls) if backend is not None else ()
         return reference if stored and not export_allows(calls) else kernel(avals) or reference
     # How an array is split is decided by a function of this process, which can't be stored. And
-    # without being told, a kernel might cut it along an axis that is split.
+    # without being told, a kernel might cut it along an axis that is split; a program might not.
+    own = backend is not None and has_kernel(backend, operation, static)
     asked = backend is not None and backend.partitioned
     if stored or not asked or not splittable(operation, static):
+        return reference
+    if not own and partitioning_spoils_cache():
         return reference
     shapes = [aval.shape for aval in avals]
     results = [aval.shape for aval in context.avals_out]
