@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-distributed lint format types differences accuracy bench conformance sanitize clean
+.PHONY: help test demo demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,17 @@ accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libra
 bench: $(VENV)/.installed-bench  ## Measure speed beside other libraries (ARGS="--quick"; "--help" tells all)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
+# Compilers in an environment of their own, version by version. The package runs from its sources.
+PLATFORMS := .venv-platforms
+platforms: $(PLATFORMS)/.installed  ## Compile for TPU and GPU without one, and count bytes (ARGS="--quick"; "--help" tells all)
+	PYTHONPATH=src $(PLATFORMS)/bin/python -m benchmarks.platforms $(ARGS)
+
+$(PLATFORMS)/.installed: benchmarks/platforms/requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv found: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(PLATFORMS)
+	$(PLATFORMS)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
 conformance: $(VENV)/.installed-conformance  ## Run the frameworks' own tests on our classes (ARGS="--only linen"; "--help" tells all)
 	$(BIN)/python -m conformance $(ARGS)
 
@@ -84,8 +95,32 @@ sanitize: ## Run the kernels' tests under the address, undefined behaviour and t
 	  done; \
 	done
 
+# Emulated instructions take some 20 times as long: fewer cases.
+ARM_CASES ?= 120
+EMULATOR := qemu-aarch64 -L /usr/aarch64-linux-gnu
+test-arm:  ## Compile the kernels for AArch64 and run their own tests in an emulator
+	@if [ "$$(uname -m)" = aarch64 ]; then echo "This is AArch64: make test runs its kernels." >&2; exit 1; fi
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64; do \
+	  command -v $$tool > /dev/null || { \
+	    echo "$$tool is missing. On Debian and Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; \
+	    exit 1; }; \
+	done
+	cmake -S . -B build/aarch64 -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake \
+	  -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
+	cmake --build build/aarch64 --parallel
+	$(EMULATOR) build/aarch64/inox_kernels_test $(ARM_CASES)
+
+test-clang:  ## Compile the kernels with Clang and run their own tests with each instruction set
+	@command -v clang++ > /dev/null || { \
+	  echo "clang++ is missing. On Debian and Ubuntu: apt-get install clang" >&2; exit 1; }
+	cmake -S . -B build/clang -DCMAKE_CXX_COMPILER=clang++ -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
+	cmake --build build/clang --parallel
+	@set -e; for instructions in baseline avx2 avx512; do \
+	  INOX_INSTRUCTION_SET=$$instructions build/clang/inox_kernels_test $(CASES); \
+	done
+
 clean:  ## Remove the environment, caches and what builds and the demo wrote
-	rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PLATFORMS) build dist out .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp again, because an interrupted venv leaves a python without pip behind.

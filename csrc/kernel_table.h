@@ -23,6 +23,7 @@ struct Rows {
   int64_t channels;
   double epsilon;
   bool centred;
+  bool past_cache;  // y is stored past the caches; each row of it is then aligned to 64 bytes
 };
 
 // Slices of `channels` contiguous elements and the results of each: statistics, or sums of t

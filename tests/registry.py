@@ -2,7 +2,8 @@
 
 An operation is told by a line of `OPERATIONS`: how it is called, which arrays it takes, what it
 returns, its float64 reference, and the layouts (shape, axes, groups) worth a test. Whatever is
-added there is tested for values and gradients, dtypes, masks, sharding and every transformation.
+added there is tested for values and gradients, dtypes, masks, sharding and every transformation,
+and, where it says what an example is, for the same bits whatever stands beside it.
 """
 
 import functools
@@ -36,7 +37,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Operation:
-    """`call(arrays, where, **static)` names its results; `reference(layout)` is the oracle."""
+    """`call(arrays, where, **static)` names its results; `reference(layout)` is the oracle.
+
+    `examples` are layouts of one example of a batch, without the axis in front that counts them,
+    of an operation that normalizes each example by itself.
+    """
 
     name: str
     call: Callable[..., dict[str, jax.Array]]
@@ -44,6 +49,7 @@ class Operation:
     results: tuple[str, ...]
     reference: Callable[[Layout], oracle.Normalization | oracle.FixedStatistics]
     layouts: tuple[Layout, ...]
+    examples: tuple[Layout, ...] = ()
 
     def draw(
         self, layout: Layout, dtype: Any, seed: int = 0, parameter_dtype: Any = None
@@ -133,6 +139,31 @@ POOLED = (
     Layout((2, 0, 3), {"axis": 1}),
 )
 
+# Examples of a batch: what goes through a kernel of its own (short, odd, long), images among them
+# that one thread takes alone, and images that are divided over threads.
+VECTORS = (
+    Layout((36,)),
+    Layout((4,)),
+    Layout((7,)),
+    Layout((100,)),
+    Layout((768,)),
+    Layout((5, 24)),
+    Layout((6, 7, 12), {"axis": (-3, -2)}),
+    Layout((90, 50, 16), {"axis": (-3, -2)}),
+    Layout((5, 6, 3), {"axis": (-2, -1)}),
+)
+GROUPED = (
+    Layout((5, 144), {"groups": 4}),
+    Layout((48,), {"groups": 6}),
+    Layout((12,), {"groups": 3}),
+    Layout((6, 7, 24), {"groups": 4, "axis": (-3, -2, -1)}),
+    Layout((90, 50, 16), {"groups": 2, "axis": (-3, -2, -1)}),
+)
+CHANNELS = (Layout((12,)), Layout((6, 5, 20)))
+
+# The implementations that promise the same bits (docs/batch-invariance.md).
+INVARIANT = ("cpu",)
+
 
 def rows(layout: Layout) -> oracle.Normalization:
     """Slices over `axis`."""
@@ -220,22 +251,56 @@ OFFSET = functools.partial(functional.rms_norm, scale_offset=1.0)
 GIVEN = (*AFFINE, "mean", "var")
 
 OPERATIONS = (
-    Operation("layer_norm", named(functional.layer_norm), AFFINE, ("y",), rows, ROWS),
+    Operation("layer_norm", named(functional.layer_norm), AFFINE, ("y",), rows, ROWS, VECTORS),
     Operation(
-        "rms_norm", named(functional.rms_norm), ("x", "scale", "epsilon"), ("y",), uncentred, ROWS
+        "rms_norm",
+        named(functional.rms_norm),
+        ("x", "scale", "epsilon"),
+        ("y",),
+        uncentred,
+        ROWS,
+        VECTORS[:4],
     ),
-    Operation("group_norm", named(functional.group_norm), AFFINE, ("y",), groups, GROUPS),
+    Operation("group_norm", named(functional.group_norm), AFFINE, ("y",), groups, GROUPS, GROUPED),
     Operation(
         "batch_norm", named(functional.batch_norm), AFFINE, ("y", "mean", "var"), batch, BATCHES
     ),
-    Operation("batch_norm_given", named(functional.batch_norm), GIVEN, ("y",), fixed, BATCHES[:3]),
     Operation(
-        "standardize", named(functional.standardize), ("x", "epsilon"), ("y",), rows, ROWS[:4]
+        "batch_norm_given",
+        named(functional.batch_norm),
+        GIVEN,
+        ("y",),
+        fixed,
+        BATCHES[:3],
+        CHANNELS,
+    ),
+    Operation(
+        "standardize",
+        named(functional.standardize),
+        ("x", "epsilon"),
+        ("y",),
+        rows,
+        ROWS[:4],
+        VECTORS[:1],
     ),
     Operation("moments", named(functional.moments), ("x",), ("mean", "var"), pooled, POOLED),
     Operation("merge_moments", named(merged), ("x",), ("mean", "var"), first_axis, BATCHES[:2]),
-    Operation("rms_norm_offset", named(OFFSET), ("x", "scale", "epsilon"), ("y",), offset, ROWS),
     Operation(
-        "rms_norm_rounded", named(rounded), ("x", "scale", "epsilon"), ("y",), uncentred, ROWS
+        "rms_norm_offset",
+        named(OFFSET),
+        ("x", "scale", "epsilon"),
+        ("y",),
+        offset,
+        ROWS,
+        VECTORS[:1],
+    ),
+    Operation(
+        "rms_norm_rounded",
+        named(rounded),
+        ("x", "scale", "epsilon"),
+        ("y",),
+        uncentred,
+        ROWS,
+        VECTORS[:1],
     ),
 )

@@ -148,6 +148,18 @@ def test_nothing_imports_the_adapters(path):
     assert own or reached == []
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_imports_the_check(path):
+    """`inox.check` stands above all the rest: the command line alone loads it."""
+    reached = [
+        f"line {line}: {imported}"
+        for line, imported in imports_of(path, path.read_text(encoding="utf-8"))
+        if f"{imported}.".startswith("inox.check.")
+    ]
+    own = path == PACKAGE / "__main__.py" or PACKAGE / "check" in path.parents
+    assert own or reached == []
+
+
 def test_importing_loads_no_other_library():
     """A process that imports the whole package has loaded none of the peers or test tools."""
     peers = ["equinox", "flax", "haiku", "keras", "optax", "orbax", "torch", "sklearn"]
@@ -155,7 +167,7 @@ def test_importing_loads_no_other_library():
     program = (
         "import sys, inox, inox.nn, inox.nn.normalization, inox.functional, "
         "inox.calibration, inox.folding\n"
-        f"print([name for name in {[*peers, 'inox.interop']} if name in sys.modules])"
+        f"print([name for name in {[*peers, 'inox.interop', 'inox.check']} if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

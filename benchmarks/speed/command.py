@@ -88,7 +88,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     # Told before JAX starts, which then takes that platform or says why it can't.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory too
     os.environ["JAX_PLATFORMS"] = "cpu" if options.platform == "cpu" else "cuda"
-    from . import contestants, sections
+    from . import contestants, instruction_sets, sections
     from .worker import Process
 
     if options.platform == "gpu" and not environment.has_gpu():
@@ -98,6 +98,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         )
     found, missing = contestants.available(options.platform)
     description = environment.machine(options.platform)
+    if options.platform == "cpu":
+        description["instruction_set"] = instruction_sets.in_use()
     versions = environment.versions()
     run = sections.Run(options.platform, options.quick, found, options.kinds)
     for line in missing:
@@ -106,7 +108,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         for name, contestant in found.items():
             if contestant.own_process:
                 run.processes[name] = Process(name)
-                versions[name] = run.processes[name].version
+                if not contestant.instruction_set:
+                    versions[name] = run.processes[name].version
         if "torch" in found:
             import torch
 

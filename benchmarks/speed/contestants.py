@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import libraries_jax, libraries_ours, libraries_torch
+from . import instruction_sets, libraries_jax, libraries_ours, libraries_torch
 from .cells import Cell
 from .environment import REFERENCE_VARIABLE
 
@@ -18,6 +18,8 @@ class Contestant:
 
     `norm` gives the function (x, *parameters) -> y of a cell, or None. `image_layout` is the order
     of memory in which batch and group norm get their images: "last" or "first" for the channels.
+    Kernels of another instruction set than the best are chosen when a process starts, so those of
+    `instruction_set` have one of their own.
     """
 
     label: str
@@ -26,6 +28,7 @@ class Contestant:
     backend: str = "jax"
     image_layout: str = "last"
     own_process: bool = False
+    instruction_set: str | None = None
 
     def channels_first(self, cell: Cell) -> bool:
         """Whether the memory of this cell's arrays has the channels second."""
@@ -35,6 +38,12 @@ class Contestant:
 CONTESTANTS = {
     "ours": Contestant("ours", libraries_ours.best, "inox"),
     "ours_xla": Contestant("ours (XLA)", libraries_ours.xla, "inox"),
+    **{
+        f"ours_{name}": Contestant(
+            f"ours ({name})", libraries_ours.best, "inox", own_process=True, instruction_set=name
+        )
+        for name in ("avx2", "baseline")
+    },
     "flax": Contestant("flax", libraries_jax.flax, "flax"),
     "equinox": Contestant("equinox", libraries_jax.equinox, "equinox", image_layout="first"),
     "haiku": Contestant("haiku", libraries_jax.haiku, "haiku"),
@@ -63,6 +72,11 @@ def available(platform: str) -> tuple[dict[str, Contestant], list[str]]:
         folder = os.environ.get(REFERENCE_VARIABLE, "")
         if contestant.own_process and platform == "gpu":
             reason = "is measured on the CPU alone"
+        elif lower := contestant.instruction_set:
+            if lower not in instruction_sets.available():
+                reason = f"is left out: no kernels of {lower} for this processor"
+            elif lower == instruction_sets.in_use():
+                continue  # that is "ours"
         elif contestant.own_process and not (folder and Path(folder, contestant.requires).is_dir()):
             reason = f"needs {REFERENCE_VARIABLE}, the folder it is installed in (docs/speed.md)"
         elif importlib.util.find_spec(contestant.requires) is None:

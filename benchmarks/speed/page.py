@@ -48,6 +48,8 @@ def told_machine(results: Results) -> str:
     where = f"{processor['name']}, {machine['cores']} cores"
     if processor.get("instructions"):
         where += f" ({', '.join(processor['instructions'])})"
+    if machine.get("instruction_set"):
+        where += f", our kernels with {machine['instruction_set']}"
     if "device" in machine:
         where = f"{machine['device']} (host: {where})"
     shown = ", ".join(

@@ -1,5 +1,6 @@
-"""A contestant in a process of its own, because it has the import name of this package.
+"""A contestant in a process of its own.
 
+It has the import name of this package, or is this package with kernels of another instruction set.
 Run as a program, it takes pickled requests (method, arguments) on its standard input and answers
 on its standard output; what its libraries print goes to standard error. `Process` is the other end.
 """
@@ -11,7 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import instruction_sets
 from .cells import Cell, data
+from .contestants import CONTESTANTS
 from .environment import REFERENCE_VARIABLE, ROOT
 
 
@@ -19,9 +22,13 @@ class Process:
     """Runs the programs of one contestant elsewhere; this process waits meanwhile."""
 
     def __init__(self, contestant: str) -> None:
-        folder = Path(os.environ[REFERENCE_VARIABLE]).resolve()
-        # The folder comes before an installed copy of this package in the search for imports.
-        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        if lower := CONTESTANTS[contestant].instruction_set:
+            environment = {**os.environ, instruction_sets.VARIABLE: lower}
+        else:
+            # The folder comes before an installed copy of this package in the search for imports.
+            folder = Path(os.environ[REFERENCE_VARIABLE]).resolve()
+            environment = {**os.environ, "PYTHONPATH": str(folder)}
+        self._name = contestant
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.speed.worker", contestant],
             cwd=ROOT,
@@ -39,7 +46,7 @@ class Process:
             return pickle.load(self._process.stdout)
         except EOFError:
             raise RuntimeError(
-                f"the process that runs what is in {REFERENCE_VARIABLE} ended; what went wrong "
+                f"the process that runs {CONTESTANTS[self._name].label} ended; what went wrong "
                 "stands above, in its own words"
             ) from None
 
@@ -73,13 +80,15 @@ class Server:
     """What runs over there."""
 
     def __init__(self, contestant: str) -> None:
-        from .contestants import CONTESTANTS
-
         self._contestant = CONTESTANTS[contestant]
         self._program: Any = None
 
     def version(self) -> str:
-        """The version of the library, found where it was asked for."""
+        """The version of the library, found where it was asked for; its instruction set."""
+        if lower := self._contestant.instruction_set:
+            if (found := instruction_sets.in_use()) != lower:
+                raise RuntimeError(f"{instruction_sets.VARIABLE}={lower}, but in use is {found}")
+            return lower
         import importlib
         import importlib.metadata
 

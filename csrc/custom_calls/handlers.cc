@@ -2,6 +2,7 @@
 //
 //     inox_normalize            x, epsilon, scale, bias      -> y
 //     inox_normalize_cotangent  dy, x, epsilon, scale        -> dx, dscale, dbias
+//     inox_normalize_where, inox_cotangent_where            the same with one operand more, `where`
 //     inox_moments              x                            -> mean, mean_low, variance
 //     inox_centred_sums         t, x, mean, mean_low         -> sum t, sum t (x - mean - mean_low)
 //
@@ -10,7 +11,8 @@
 // in moments and sums with inner 1; statistics are over length and channels. dy, y and dx are as x.
 // Parameters and their gradients are (outer, groups, channels), parameters also (groups, channels)
 // for all, statistics (outer, groups), in float32, or float64 beside a float64 x; so is t, if it
-// isn't of the type of x. Epsilon has one element. A scale or bias without elements is absent, a
+// isn't of the type of x. `where` has a boolean for each (outer, inner), whether it takes
+// part. Epsilon has one element. A scale or bias without elements is absent, a
 // result without elements not wanted. The attribute `centred` of the first two tells layer norm
 // from RMS norm.
 #include <cstring>
@@ -61,10 +63,11 @@ ffi::Error carry_out(const Checks& check, const Shape& shape, std::initializer_l
                     "inox: no memory was left for intermediate sums.");
 }
 
-ffi::Error run_normalize(XlaThreads threads, Operand x, Operand epsilon, Operand scale,
-                         Operand bias, Output y, Centred centred, Sizes sizes) {
+ffi::Error normalize_where(const char* target, XlaThreads& threads, Operand x, Operand epsilon,
+                           Operand scale, Operand bias, const Operand* where, Output y,
+                           Centred centred, Sizes sizes) {
   KeepDenormals guard;
-  Checks check("inox_normalize");
+  Checks check(target);
   Normalization call = {};
   call.element = check.element(x);
   call.shape = check.shape(*sizes, x);
@@ -75,13 +78,28 @@ ffi::Error run_normalize(XlaThreads threads, Operand x, Operand epsilon, Operand
   call.scale = check.parameter("scale", scale, accumulator, call.shape);
   call.bias = check.parameter("bias", bias, accumulator, call.shape);
   call.y = check.buffer("y", *y, call.element, call.shape.count());
+  if (where) call.where = check.where(*where, call.shape);
   return carry_out(check, call.shape, {}, [&] { return normalize(kernels(), call, &threads); });
 }
 
-ffi::Error run_cotangent(XlaThreads threads, Operand dy, Operand x, Operand epsilon, Operand scale,
-                         Output dx, Output dscale, Output dbias, Centred centred, Sizes sizes) {
+ffi::Error run_normalize(XlaThreads threads, Operand x, Operand epsilon, Operand scale,
+                         Operand bias, Output y, Centred centred, Sizes sizes) {
+  return normalize_where("inox_normalize", threads, x, epsilon, scale, bias, nullptr, y, centred,
+                         sizes);
+}
+
+ffi::Error run_normalize_where(XlaThreads threads, Operand x, Operand epsilon, Operand scale,
+                               Operand bias, Operand where, Output y, Centred centred,
+                               Sizes sizes) {
+  return normalize_where("inox_normalize_where", threads, x, epsilon, scale, bias, &where, y,
+                         centred, sizes);
+}
+
+ffi::Error cotangent_where(const char* target, XlaThreads& threads, Operand dy, Operand x,
+                           Operand epsilon, Operand scale, const Operand* where, Output dx,
+                           Output dscale, Output dbias, Centred centred, Sizes sizes) {
   KeepDenormals guard;
-  Checks check("inox_normalize_cotangent");
+  Checks check(target);
   Normalization call = {};
   call.element = check.element(x);
   call.shape = check.shape(*sizes, x);
@@ -95,8 +113,22 @@ ffi::Error run_cotangent(XlaThreads threads, Operand dy, Operand x, Operand epsi
   call.y = check.optional("dx", *dx, call.element, call.shape.count());
   call.dscale = check.optional("dscale", *dscale, accumulator, parameters);
   call.dbias = check.optional("dbias", *dbias, accumulator, parameters);
+  if (where) call.where = check.where(*where, call.shape);
   return carry_out(check, call.shape, {dscale, dbias},
                    [&] { return normalize_cotangent(kernels(), call, &threads); });
+}
+
+ffi::Error run_cotangent(XlaThreads threads, Operand dy, Operand x, Operand epsilon, Operand scale,
+                         Output dx, Output dscale, Output dbias, Centred centred, Sizes sizes) {
+  return cotangent_where("inox_normalize_cotangent", threads, dy, x, epsilon, scale, nullptr, dx,
+                         dscale, dbias, centred, sizes);
+}
+
+ffi::Error run_cotangent_where(XlaThreads threads, Operand dy, Operand x, Operand epsilon,
+                               Operand scale, Operand where, Output dx, Output dscale, Output dbias,
+                               Centred centred, Sizes sizes) {
+  return cotangent_where("inox_cotangent_where", threads, dy, x, epsilon, scale, &where, dx, dscale,
+                         dbias, centred, sizes);
 }
 
 ffi::Error run_moments(XlaThreads threads, Operand x, Output mean, Output mean_low, Output var,
@@ -152,6 +184,8 @@ struct xla::ffi::CtxBinding<inox::XlaThreads> {
 
 INOX_HANDLER(inox_normalize, inox::run_normalize);
 INOX_HANDLER(inox_normalize_cotangent, inox::run_cotangent);
+INOX_HANDLER(inox_normalize_where, inox::run_normalize_where);
+INOX_HANDLER(inox_cotangent_where, inox::run_cotangent_where);
 INOX_HANDLER(inox_moments, inox::run_moments);
 INOX_HANDLER(inox_centred_sums, inox::run_centred_sums);
 

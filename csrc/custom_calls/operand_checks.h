@@ -117,6 +117,13 @@ class Checks {
     return {optional(name, given, wanted, (shared ? 1 : shape.outer) * shape.row()), !shared};
   }
 
+  // A boolean for each (outer, inner).
+  const uint8_t* where(const ffi::AnyBuffer& given, const Shape& shape) {
+    if (given.element_type() != ffi::PRED) fail("where must be boolean.");
+    elements("where", given, shape.outer * shape.inner);
+    return static_cast<const uint8_t*>(given.untyped_data());
+  }
+
   double epsilon(const ffi::AnyBuffer& given, Element wanted) {
     const void* data = buffer("epsilon", given, wanted, 1);
     if (failed_) return 0;

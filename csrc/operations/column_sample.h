@@ -16,7 +16,7 @@ namespace inox {
 
 class ColumnSample {
  public:
-  // `parts`: whether rows are divided into parts for several threads.
+  // `parts`: whether rows are divided into parts, which several threads may work on.
   ColumnSample(const Kernels& kernels, Element element, int64_t length, int64_t groups,
                int64_t channels, int64_t stride, bool parts);
 

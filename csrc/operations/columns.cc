@@ -4,7 +4,7 @@
 // samples by themselves.
 //
 // With U = sum dy scale and V = sum dy scale d over a slice, delta = mean - shift, the
-// coefficients of a column are those of row_kernels.h:
+// coefficients of a column are those of row_normalize.h:
 //
 //     y:  factor = r scale,  offset = bias - delta factor
 //     dx: t_factor = r scale,  factor = -r (V - delta U) / (n (var + epsilon)),
@@ -73,9 +73,11 @@ struct Samples {
   // The threads for the parts of a sample.
   ThreadPool* within(ThreadPool* pool) const { return tasks ? nullptr : pool; }
 
+  // A large sample is summed in parts whoever works on them: how its terms are added must not
+  // depend on how many samples there are.
   ColumnSample sample(const Kernels& kernels, Element element, int64_t block) const {
     return ColumnSample(kernels, element, shape.length, groups_of(block), shape.channels,
-                        shape.row(), !tasks);
+                        shape.row(), bytes(size_of(element)) > kTaskBytes);
   }
 
   // Where the elements of a sample begin, and its first column among those of a row.
@@ -111,6 +113,18 @@ void read_parameters(const Kernels& kernels, Element element, const Parameter& p
   kernels[type].widen(advance(parameter.data, at * size_of(type)), count, 1, out);
 }
 
+// Whether a sample takes part; if not, its part of y (or dx), where it is given, is set to 0.
+bool takes_part(const Normalization& call, int64_t outer, int64_t inner, int64_t offset,
+                int64_t width) {
+  const Shape& shape = call.shape;
+  if (!call.where || call.where[outer * shape.inner + inner]) return true;
+  const int64_t bytes = size_of(call.element);
+  for (int64_t row = 0; call.y && row < shape.length; ++row) {
+    std::memset(advance(call.y, (offset + row * shape.row()) * bytes), 0, width * bytes);
+  }
+  return false;
+}
+
 }  // namespace
 
 bool normalize_columns(const Kernels& kernels, const Normalization& call, ThreadPool* pool) {
@@ -135,7 +149,8 @@ bool normalize_columns(const Kernels& kernels, const Normalization& call, Thread
     read(call.scale, 1, scale);
     read(call.bias, 0, bias);
     for (int64_t inner = begin; inner < end; ++inner) {
-      const int64_t at = samples.offset(outer, inner, block) * bytes;
+      const int64_t offset = samples.offset(outer, inner, block), at = offset * bytes;
+      if (!takes_part(call, outer, inner, offset, width)) continue;
       sample.start(advance(call.x, at), nullptr, false, scratch);
       sample.sum_moments(call.centred, false, samples.within(pool));
       for (int64_t g = 0; g < sample.groups(); ++g) {
@@ -179,7 +194,8 @@ bool cotangent_columns(const Kernels& kernels, const Normalization& call, Thread
     std::fill(dscale, dscale + width, 0.0);
     std::fill(dbias, dbias + width, 0.0);
     for (int64_t inner = begin; inner < end; ++inner) {
-      const int64_t at = samples.offset(outer, inner, block) * bytes;
+      const int64_t offset = samples.offset(outer, inner, block), at = offset * bytes;
+      if (!takes_part(call, outer, inner, offset, width)) continue;
       sample.start(advance(call.x, at), advance(call.dy, at), false, scratch);
       sample.sum_moments(call.centred, true, samples.within(pool));
       double *t = sample.column(ColumnSample::kT), *td = sample.column(ColumnSample::kTD);

@@ -42,6 +42,9 @@ struct Normalization {
   void* y;  // or dx
   void* dscale;
   void* dbias;
+  // For each (outer, inner), whether it takes part; null where all do. y and dx of the others are
+  // 0, whatever they hold, and the gradients leave them out.
+  const uint8_t* where = nullptr;
 };
 
 // Moments: t is null, first is the variance. Sums: first is that of t, second that of products.

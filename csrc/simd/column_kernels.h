@@ -24,7 +24,7 @@ INOX_INLINE void for_each_vector(int64_t width, Body body) {
 
 // Rows from this length on are read further ahead than the processor does by itself: the next eight
 // rows are eight streams to it, of which each is new.
-inline constexpr int64_t kLongRowBytes = 512;
+inline constexpr int64_t kLongRowBytes = 256;
 
 // Asks for the cache lines of the elements R rows further on.
 template <bool products, int R, class T, class U>

@@ -7,7 +7,7 @@
 #include "kernel_table.h"
 
 #include "simd/column_kernels.h"
-#include "simd/row_kernels.h"
+#include "simd/row_cotangent.h"
 #include "simd/slice_kernels.h"
 
 #define INOX_TEXT(x) #x

@@ -99,6 +99,29 @@ INOX_INLINE void store(T* to, V v) {
   memcpy(to, &raw, sizeof raw);
 }
 
+// The same without a place in the caches, where the address is aligned to what is stored at once.
+template <class V, class T>
+INOX_INLINE void store_past_cache(T* to, V v) {
+  Raw<T, V> raw = narrow(to, v);
+#if defined(__AVX512F__)
+  if constexpr (sizeof raw == 64) return _mm512_stream_ps((float*)to, (__m512)raw);
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof raw == 32) return _mm256_stream_ps((float*)to, (__m256)raw);
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof raw == 16) return _mm_stream_ps((float*)to, (__m128)raw);
+#endif
+  memcpy(to, &raw, sizeof raw);
+}
+
+// What was stored so is seen by whoever is told afterwards that it was.
+INOX_INLINE void end_stores_past_cache() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
 // Masked moves: without them the elements go through a buffer on the stack.
 INOX_INLINE uint32_t lane_bits(int64_t count) { return (1u << count) - 1; }

@@ -1,5 +1,5 @@
 // Blocks of slices that are normalized together: where they are, and what their elements are mapped
-// with (row_kernels.h).
+// with (row_normalize.h).
 #pragma once
 
 #include "simd/row_sums.h"
@@ -16,11 +16,25 @@ struct Place {
 // Short slices of these lengths have code of their own (`fixed`), without loops.
 inline constexpr int kShort = 8, kLessShort = 16;
 
-// Asks for an element R slices further on, which the next block begins by reading: into the second
-// cache, as the first one holds this block. Memory would else be idle in a block's second pass.
-template <int R, class T>
-INOX_INLINE void prefetch_next(const T* element, int64_t i, int64_t stride) {
-  if (i % int64_t(64 / sizeof(T)) == 0) __builtin_prefetch(element + R * stride, 0, 2);
+// The vectors of a cache line, or four.
+template <class T, class V>
+inline constexpr int kLineVectors =
+    64 / int(sizeof(T)) / kLanesOf<V> < 4 ? 64 / int(sizeof(T)) / kLanesOf<V> : 4;
+
+// Calls body(i, vectors) for `most` vectors at a time, then for one, and body(i, one, count) for
+// what is left.
+template <class V, int most, class Body>
+INOX_INLINE void for_each_in_lines(int64_t channels, Body body) {
+  constexpr int64_t lanes = kLanesOf<V>;
+  constexpr std::integral_constant<int, 1> one;
+  int64_t i = 0;
+  if constexpr (most > 1) {
+    for (; i + most * lanes <= channels; i += most * lanes) {
+      body(i, std::integral_constant<int, most>());
+    }
+  }
+  for (; i + lanes <= channels; i += lanes) body(i, one);
+  if (i < channels) body(i, one, channels - i);
 }
 
 // Numbers of each slice of a block that its elements are mapped with.
@@ -47,7 +61,8 @@ INOX_INLINE BlockMap<V> block_map(const BlockSums& sums, const Statistics& of) {
     const Doubles large = to_doubles(to_floats(of.denominator * of.rstd * broadcast(0x1p11)));
     const Doubles coarse = to_doubles(to_floats(near + large)) - large;
     const Doubles magnitude = near < zero ? -near : near;
-    const Doubles mean = (magnitude < large * broadcast(0.5)) & (delta != zero) ? coarse : near;
+    const Mask is_coarse = (magnitude < large * broadcast(0.5)) & (delta != zero);
+    const Doubles mean = is_coarse ? coarse : near;
     delta += shift - mean;
     shift = mean;
   }

@@ -24,6 +24,7 @@
 
 #include "kernel_table.h"
 #include "simd/load_store.h"
+#include "simd/statistics.h"
 
 namespace inox::INOX_UNIT {
 
@@ -45,6 +46,8 @@ inline constexpr int64_t kSegment =
 // of Q / n at least, and the rounding errors of Q count little more in it.
 template <class V>
 inline constexpr double kFar = std::is_same_v<V, Singles> ? 0.2 : kFarFromMean;
+// The same for sums without a shift: 1 / (1 + 2^-14), where the mean is 128 standard deviations.
+inline constexpr double kFarFromZero = 1 - 0x1p-14;
 
 // A block is as many slices as a vector of Doubles has lanes. They are summed in strips that leave
 // enough registers, and their statistics are computed a slice a lane.
@@ -80,8 +83,8 @@ INOX_INLINE void add_segment(Doubles (&sums)[R], Doubles (&lost)[R], const V (&t
   }
 }
 
-template <class V, int R, bool centred, bool moments, bool products, bool shared, class T, class U,
-          class W>
+template <class V, int R, bool centred, bool moments, bool products, bool shared, bool shifted,
+          class T, class U, class W>
 INOX_INLINE Sums<Doubles, R> sum_rows(const Operands<T, U, W>& in, const double* shift) {
   constexpr bool exact = sizeof(T) == 8;
   Sums<Doubles, R> whole = {}, lost = {};
@@ -97,7 +100,7 @@ INOX_INLINE Sums<Doubles, R> sum_rows(const Operands<T, U, W>& in, const double*
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         V d = load<V>(in.x + r * in.stride + i, count...);
-        if constexpr (centred) {
+        if constexpr (centred && shifted) {
           d -= k[r];
           if constexpr (sizeof...(count) == 1) d = first_lanes(d, count...);
         }
@@ -159,28 +162,16 @@ INOX_INLINE Sums<Doubles, R> sum_rows(const Operands<T, U, W>& in, const double*
 struct BlockSums {
   double shift[kBlock];
   Doubles d, dd, u, ud;
-};
 
-struct Statistics {
-  Doubles delta;  // the mean minus the shift
-  Doubles var;
-  Doubles denominator;  // var + epsilon
-  Doubles rstd;
+  // Not by an initializer: GCC fills so many bytes with a string instruction, which takes as long
+  // to start as a block of short groups has time.
+  INOX_MEMBER static BlockSums zero() {
+    BlockSums sums;
+    store(sums.shift, Doubles{});
+    sums.d = sums.dd = sums.u = sums.ud = Doubles{};
+    return sums;
+  }
 };
-
-INOX_INLINE Statistics statistics(Doubles d, Doubles dd, double reciprocal_count, double epsilon) {
-  const Doubles n = broadcast(reciprocal_count), zero = {};
-  Statistics s;
-  s.delta = d * n;
-  s.var = dd * n - s.delta * s.delta;
-  s.var = s.var < zero ? zero : s.var;  // NaN stays
-  s.denominator = s.var + broadcast(epsilon);
-  // A slice of equal numbers, with epsilon 0: xhat and dx are 0, not NaN.
-  // NaN, not 0, for an infinite one: what it divides would be 0 without a word.
-  const Doubles overflow = s.denominator - s.denominator;
-  s.rstd = s.denominator == zero ? zero : broadcast(1.0) / square_root(s.denominator) + overflow;
-  return s;
-}
 
 // Whether in any slice the shift is further from the mean than a variance in one pass bears.
 template <class V>
@@ -188,8 +179,14 @@ INOX_INLINE bool any_far(Doubles d, Doubles dd, double reciprocal_count) {
   return any_greater(d * d * broadcast(reciprocal_count), broadcast(kFar<V>) * dd);
 }
 
+// Whether in any slice, summed without a shift, the mean is too far from 0 for that.
+INOX_INLINE bool any_far_from_zero(const BlockSums& sums, double reciprocal_count) {
+  return any_greater(sums.d * sums.d * broadcast(reciprocal_count),
+                     broadcast(kFarFromZero) * sums.dd);
+}
+
 template <class V, int R, int strip, bool centred, bool moments, bool products, bool shared,
-          class T, class U, class W>
+          bool shifted = true, class T, class U, class W>
 INOX_INLINE void sum_strips(const Operands<T, U, W>& in, BlockSums& sums) {
   Doubles d[kBlock], dd[kBlock], u[kBlock], ud[kBlock];
   for (int r = R; r < kBlock; ++r) d[r] = dd[r] = u[r] = ud[r] = Doubles{};
@@ -198,7 +195,7 @@ INOX_INLINE void sum_strips(const Operands<T, U, W>& in, BlockSums& sums) {
     part.x += s * in.stride;
     if constexpr (products) part.t += s * in.stride;
     if (in.weight) part.weight += s * in.weight_stride;
-    auto of = sum_rows<V, strip, centred, moments, products, shared>(part, sums.shift + s);
+    auto of = sum_rows<V, strip, centred, moments, products, shared, shifted>(part, sums.shift + s);
 #pragma GCC unroll 8
     for (int r = 0; r < strip; ++r) {
       d[s + r] = of.d[r], dd[s + r] = of.dd[r], u[s + r] = of.u[r], ud[s + r] = of.ud[r];
@@ -242,7 +239,7 @@ __attribute__((noinline)) void sum_around_the_mean(const Operands<T, U, W>& in, 
   for (int r = 0; r < R; ++r) {
     const double d = sums.d[r], delta = d * reciprocal_count;
     if (!(d * delta > kFar<V> * sums.dd[r])) continue;
-    BlockSums one = {};
+    BlockSums one = BlockSums::zero();
     one.shift[0] = rounded<V, T>(broadcast(sums.shift[r] + delta))[0];
     Operands<T, U, W> row = in;
     row.x += r * in.stride;
@@ -255,11 +252,15 @@ __attribute__((noinline)) void sum_around_the_mean(const Operands<T, U, W>& in, 
 }
 
 // The sums of R slices, around shifts that are chosen here.
-template <class V, int R, int strip, bool centred, bool products, bool shared, class T, class U,
-          class W>
+template <class V, int R, int strip, bool centred, bool products, bool shared, bool plain = false,
+          class T, class U, class W>
 INOX_INLINE BlockSums sum_block(const Operands<T, U, W>& in, double reciprocal_count) {
   constexpr bool twice = centred && sizeof(T) == 8;
-  BlockSums sums = {};
+  BlockSums sums = BlockSums::zero();
+  if constexpr (plain) {
+    sum_strips<V, R, strip, centred, true, products, shared, false>(in, sums);
+    return sums;
+  }
   if constexpr (centred) choose_shifts<V, R>(in, sums);
   if constexpr (twice) {
     sum_strips<V, R, strip, true, true, false, true>(in, sums);

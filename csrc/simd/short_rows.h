@@ -1,5 +1,5 @@
 // Normalization of short slices (short_slices.h), and its gradients: the formulas, and what is
-// computed in float64, are those of row_kernels.h.
+// computed in float64, are those of row_normalize.h.
 #pragma once
 
 #include "simd/short_slices.h"
@@ -107,10 +107,9 @@ INOX_INLINE void cotangent_short_rows(const Rows& rows, int64_t begin, int64_t e
   }
 }
 
-// Whether rows are of this kind: of one short slice each, or of at least a vector of them.
-INOX_INLINE bool are_short(const Rows& rows) {
-  return is_short(rows.channels) && (rows.groups == 1 || rows.groups >= kLanes);
-}
+// Whether rows are of this kind. That is told by a slice alone, not by how many of them a row has:
+// a batch of one row of groups may come as rows of one group each, with parameters of their own.
+INOX_INLINE bool are_short(const Rows& rows) { return is_short(rows.channels); }
 
 // Calls body(length, shared), both compile-time constants.
 template <class Body>

@@ -74,7 +74,7 @@ INOX_INLINE void slice_products_block(const Slices& slices, int64_t at) {
                                 slices.channels,
                                 0,
                                 slices.channels};
-  BlockSums sums = {};
+  BlockSums sums = BlockSums::zero();
   for (int r = 0; r < R; ++r) sums.shift[r] = ((const A*)slices.mean)[at + r];
   sum_strips<Doubles, R, (R < 4 ? R : 4), true, false, true, true>(in, sums);
   for (int r = 0; r < R; ++r) {

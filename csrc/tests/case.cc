@@ -1,7 +1,9 @@
 #include "tests/case.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <vector>
 
 namespace inox::test {
 namespace {
@@ -51,6 +53,7 @@ Case::Case(uint64_t seed, int64_t budget) : random_(seed) {
   if (random_.below(8) == 0) {
     spread_ = epsilon_ = 0;  // equal numbers: xhat and dx are 0
   }
+  masked_ = random_.below(4) == 0;
 }
 
 std::string Case::name() const {
@@ -73,7 +76,7 @@ int64_t Case::parameter(int64_t outer, int64_t group, int64_t c) const {
 }
 
 Guarded Case::array(int64_t count, Element element) {
-  return Guarded(count, size_of(element), random_.below(16));
+  return Guarded(count, size_of(element), (random_.below(16) + shift_) % 16);
 }
 
 void Case::keep(Guarded& array, int64_t count, Element element) {
@@ -99,7 +102,18 @@ std::string Case::run(const Kernels& kernels, ThreadPool* pool) {
                 (random_.below(2) ? 1 : -1) * (0.5 + 1.5 * random_.uniform()));
     from_double(accumulator_, bias.data(), i, 0.25 * random_.normal());
   }
+  // Rows that don't take part hold NaN. They come in runs, short and long.
+  std::vector<uint8_t> where(shape_.outer * shape_.inner, 1);
+  const int64_t run = 1 + random_.below(20), row = shape_.sample();
+  for (int64_t r = 0; masked_ && r < int64_t(where.size()); ++r) {
+    where[r] = random_.below(run) ? r > 0 && where[r - 1] : random_.below(2);
+    for (int64_t i = r * row; !where[r] && i < (r + 1) * row; ++i) {
+      from_double(element_, x.data(), i, NAN);
+      from_double(element_, dy.data(), i, NAN);
+    }
+  }
   Normalization call = {};
+  if (masked_) call.where = where.data();
   call.element = element_;
   call.shape = shape_;
   call.centred = centred_;
@@ -121,7 +135,11 @@ std::string Case::run(const Kernels& kernels, ThreadPool* pool) {
   keep(dscale, parameters, accumulator_);
   keep(dbias, parameters, accumulator_);
 
-  // The same elements as samples for the reductions, which have no inner dimension.
+  // The same elements as samples for the reductions, which have no inner dimension and no mask.
+  if (masked_) {
+    random_ = start;
+    return "";
+  }
   Reduction sums = {};
   sums.element = element_;
   sums.shape = shape_;

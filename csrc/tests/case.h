@@ -16,6 +16,8 @@ class Case {
   explicit Case(uint64_t seed, int64_t budget = 20000);
 
   std::string run(const Kernels& kernels, ThreadPool* pool);
+  // Puts all arrays so many elements further from an aligned address in the next run.
+  void shift(int64_t elements) { shift_ = elements; }
   // The bytes of all results of the last run.
   std::string results() const;
   std::string name() const;
@@ -33,9 +35,10 @@ class Case {
   Random random_;
   Element element_, accumulator_;
   Shape shape_;
-  bool centred_, has_scale_, has_bias_, for_each_outer_, wide_;
+  bool centred_, has_scale_, has_bias_, for_each_outer_, wide_, masked_;
   double epsilon_, mean_, spread_, spread_dy_;
   std::string results_;
+  int64_t shift_ = 0;
 };
 
 }  // namespace inox::test

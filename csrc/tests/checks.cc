@@ -76,6 +76,13 @@ std::string Case::check_normalization(const Normalization& call, Guarded& y, Gua
   for (int64_t o = 0; o < shape_.outer; ++o) {
     for (int64_t i = 0; i < shape_.inner; ++i) {
       for (int64_t g = 0; g < shape_.groups; ++g) {
+        if (call.where && !call.where[o * shape_.inner + i]) {
+          for_each(o, i, g, [&](int64_t at, Wide, Wide, int64_t, int64_t) {
+            failure.expect(to_double(element_, y.data(), at) == 0, "a masked y is not 0");
+            failure.expect(to_double(element_, dx.data(), at) == 0, "a masked dx is not 0");
+          });
+          continue;
+        }
         Slice s;
         if (centred_) {
           s.mean = mean_of(n, [&](auto add) {

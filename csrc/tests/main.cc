@@ -39,6 +39,21 @@ void test_random_calls(int64_t count, uint64_t seed) {
   }
 }
 
+// Where arrays begin changes no bit: no kernel takes the first elements apart, up to an aligned
+// one.
+void test_alignment_changes_nothing(int64_t count, uint64_t seed) {
+  for (int64_t i = 0; i < count; ++i) {
+    Case random(seed + i);
+    report(random.name(), random.run(kernels(), nullptr));
+    const std::string here = random.results();
+    for (int64_t elements : {1, 2, 5, 8}) {
+      random.shift(elements);
+      report(random.name(), random.run(kernels(), nullptr));
+      if (random.results() != here) report(random.name(), "another address changed the result");
+    }
+  }
+}
+
 // Threads change no bit of a result.
 void test_threads_change_nothing(int64_t count, uint64_t seed) {
   Workers one(1), many(7);
@@ -116,6 +131,7 @@ int main(int argc, char** argv) {
   test_every_task_runs_once();
   test_a_busy_pool_is_not_waited_for();
   test_random_calls(count, seed);
+  test_alignment_changes_nothing(count / 8, seed + 3000000);
   test_threads_change_nothing(count / 8, seed + 1000000);
   test_calls_at_once(count / 32, seed + 2000000);
   std::printf("%s: %d failures\n", inox::kernels().instruction_set, failures);

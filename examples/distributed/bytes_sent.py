@@ -111,7 +111,7 @@ def draw(found: dict[int, Found], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    colours = ("#7F7F7F", "#0072B2", "#009E73", "#D55E00", "#CC79A7")
+    colours = ("#7F7F7F", "#0072B2", "#D55E00", "#CC79A7")
     drawn = [layer for layer in LAYERS if layer.curve]
     devices = [n for n in (*DEVICES, 128, 256, 512, *FAR) if n > 1]
     for layer, colour in zip(drawn, colours, strict=True):

@@ -1,39 +1,33 @@
-"""Print the versions, and which kernels run and how: `python -m inox`."""
+"""What the package says of itself: `python -m inox` and `python -m inox check`.
 
-import os
-import platform
-from importlib.metadata import version
+The first prints the versions, and whether and how the CPU kernels run. The second measures, on the
+device at hand, what the documentation promises; `python -m inox check --help` tells more.
+"""
 
-import jax
+import sys
+from collections.abc import Sequence
 
-from . import __version__
-from .kernels.backends import BACKENDS
-from .kernels.cpu.library import library
-
-
-def threads() -> int:
-    """How many threads XLA's pool on this CPU has: one for each processor the process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from .installation import installation
 
 
 def report() -> str:
     """What a bug report should say."""
-    found = library()
-    state = f"in use, {found.instruction_set}" if found.available else f"not used: {found.reason}"
-    missing = BACKENDS["tpu"].missing()
-    lines = {
-        "inox": __version__,
-        "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
-        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "kernels": state,
-        "threads": str(threads()),
-        "tpu": f"not used: {missing}" if missing else "kernels where a program is lowered for it",
-    }
-    return "\n".join(f"{name + ':':<9}{value}" for name, value in lines.items())
+    return "\n".join(f"{title + ':':<9}{text}" for title, text in installation().items())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; the exit status."""
+    if not arguments:
+        print(report())
+        return 0
+    if arguments[0] == "check":
+        from .check.command import main as check  # it imports all of the package
+
+        return check(arguments[1:])
+    asked = arguments[0] in ("-h", "--help")
+    print(f"{__doc__ or ''}".strip(), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
 
 
 if __name__ == "__main__":
-    print(report())
+    raise SystemExit(main(sys.argv[1:]))

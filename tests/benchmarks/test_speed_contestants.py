@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.speed import agreement, programs
+from benchmarks.speed import agreement, instruction_sets, programs
 from benchmarks.speed.cells import KINDS, Cell, data
-from benchmarks.speed.contestants import CONTESTANTS
+from benchmarks.speed.contestants import CONTESTANTS, available
 from benchmarks.speed.saved import saved_bytes
+from benchmarks.speed.worker import Process
 from tests.conftest import import_peer
 
 # Those of this process; the other distribution called inox can't be imported beside this package.
@@ -35,6 +36,24 @@ def test_contestant_agrees_with_the_formulas(name, kind):
     results = program.results()
     assert len(results) == 2 + len(drawn.parameters)
     assert agreement.compare(cell, agreement.exact(cell, drawn), results) == (None, None)
+
+
+def test_kernels_of_lower_instruction_sets_have_processes():
+    """Each but the one in use here: it says which it runs, and agrees with the formulas."""
+    contestants, _ = available("cpu")
+    lower = [name for name, c in contestants.items() if c.instruction_set]
+    assert [CONTESTANTS[name].instruction_set for name in lower] == [
+        name for name in instruction_sets.available()[::-1] if name != instruction_sets.in_use()
+    ]
+    cell = small("layer")
+    for name in lower:
+        process = Process(name)
+        try:
+            assert process.version == CONTESTANTS[name].instruction_set
+            found = process.program(cell, "both").results()
+        finally:
+            process.close()
+        assert agreement.compare(cell, agreement.exact(cell, data(cell)), found) == (None, None)
 
 
 @pytest.mark.parametrize("kind", ["layer", "batch", "position"])

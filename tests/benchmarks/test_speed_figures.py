@@ -97,6 +97,25 @@ def test_demands():
     assert figures[1.08] == (None, None)  # the convolutional net isn't there
 
 
+@pytest.mark.parametrize("best", ["avx2", "avx512"])
+def test_demands_on_processors_without_avx512(best):
+    """On the best kernels where those are of AVX2, else on the ones measured beside them."""
+    ours = "ours" if best == "avx2" else "ours_avx2"
+    grid = [
+        record(dtype, which, flax=6, torch=4, **{"ours": 1, ours: 2})
+        for dtype in ("float32", "bfloat16")
+        for which in ("both", "forward")
+    ]
+    machine = {**RESULTS["machine"], "instruction_set": best}
+    found = bars.bars({**RESULTS, "machine": machine, "sections": {"grid": grid}})
+    assert [(bar.limit, bar.measured) for bar in found if "AVX2" in bar.text] == [
+        (2.5, pytest.approx(3)),
+        (1.3, pytest.approx(2)),
+        (1.3, pytest.approx(3)),
+    ]
+    assert not any("AVX2" in bar.text for bar in bars.bars(RESULTS))
+
+
 def test_tables_tell_ratios_to_the_floor():
     """Milliseconds of the floor, then everybody over it; a dash for who wasn't measured."""
     table = next(t for t in tables.all_tables(RESULTS) if t.title == "Forward + backward")

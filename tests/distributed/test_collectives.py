@@ -39,15 +39,16 @@ def compiled(way: Way, masked: bool, implementation: str | None, backward: bool)
 @pytest.mark.parametrize("masked", [False, True], ids=["all rows", "masked"])
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "both"])
 def test_in_shard_map_one_forward_and_one_backward(mesh, masked, backward):
-    """A gather of five numbers a channel and device, and a sum of six numbers a channel.
+    """A gather of four numbers a channel and device, and a sum of four numbers a channel.
 
-    Count, mean, its residual, variance and its scale; back come the gradients of the latter four,
-    of scale and of bias. Two names of a mesh are gathered at once, not one after the other.
+    Mean, its residual, variance and its scale, and under a mask the count; back come the gradients
+    of mean and variance, of scale and of bias. Two names of a mesh are gathered at once, not one
+    after the other.
     """
     text = compiled(Way("shard_map", mesh), masked, None, backward)
-    expected = [Collective("all-gather", FLOAT32 * 5 * DEVICES * CHANNELS)]
+    expected = [Collective("all-gather", FLOAT32 * (4 + masked) * DEVICES * CHANNELS)]
     if backward:
-        expected.append(Collective("all-reduce", FLOAT32 * 6 * CHANNELS))
+        expected.append(Collective("all-reduce", FLOAT32 * 4 * CHANNELS))
     assert collectives_in(text) == expected
 
 
@@ -65,14 +66,23 @@ def test_split_by_the_compiler_with_kernels(mesh):
 
 @MESHES
 def test_split_by_the_compiler_without_kernels(mesh):
-    """As on a GPU: sums of five numbers a channel in all, whatever the number of devices.
-
-    Mean, residual, variance, and the gradients of scale and bias, the last three in one.
-    """
+    """As with them: statistics take one gather, not a sum for each of mean, residual, variance."""
     text = compiled(Way("jit", mesh), masked=False, implementation="xla", backward=True)
+    assert not kernels_in(text)
+    assert collectives_in(text) == [
+        Collective("all-gather", FLOAT32 * 3 * DEVICES * CHANNELS),
+        Collective("all-reduce", FLOAT32 * 2 * CHANNELS),
+    ]
+
+
+@MESHES
+@pytest.mark.parametrize("implementation", [None, "xla"])
+def test_split_by_the_compiler_with_a_mask(mesh, implementation):
+    """One gather, of the counts as well; whether a row counts at all is asked beside it."""
+    text = compiled(Way("jit", mesh), True, implementation, backward=False)
     found = collectives_in(text)
-    assert {one.kind for one in found} == {"all-reduce"}
-    assert [one.bytes for one in found] == [FLOAT32 * n * CHANNELS for n in (1, 1, 3)]
+    assert Collective("all-gather", FLOAT32 * 4 * DEVICES * CHANNELS) in found
+    assert sum(one.bytes for one in found if one.kind != "all-gather") <= 2 * FLOAT32 * CHANNELS
 
 
 def test_bytes_are_read_from_every_form_of_a_collective():

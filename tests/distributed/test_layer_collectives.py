@@ -55,13 +55,13 @@ def program(name: str, pooling: bool, masked: bool, backward: bool) -> str:
 @pytest.mark.parametrize("pooling", [False, True], ids=["training", "accumulating"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_one_forward_and_one_backward(name, pooling, masked, backward):
-    """A gather of five numbers a channel and device, and a sum of six numbers a channel.
+    """A gather of four numbers a channel and device (masked: five), and a sum of four a channel.
 
     As the function has them: the state is made of the moments that normalize, the correction of
     batch renorm too, and pooling takes the low half of the mean from there.
     """
     found = collectives_in(program(name, pooling, masked, backward))
-    expected = [Collective("all-gather", FLOAT32 * 5 * DEVICES * CHANNELS)]
+    expected = [Collective("all-gather", FLOAT32 * (4 + masked) * DEVICES * CHANNELS)]
     if backward:
-        expected.append(Collective("all-reduce", FLOAT32 * 6 * CHANNELS))
+        expected.append(Collective("all-reduce", FLOAT32 * 4 * CHANNELS))
     assert found == expected

@@ -7,8 +7,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from examples.distributed.collectives import Collective
+from examples.distributed.collectives import collectives_in as collectives_of
 from inox import functional
 from tests.kernels.kernel_cases import (
+    CHANNELS,
     NORMS,
     arrays,
     both,
@@ -65,14 +68,76 @@ def test_forward_and_backward_over_rows(name, mesh):
     assert_equal_to_one_device(results, program)
 
 
+# What each norm sends where its 64 channels are split, in float32 numbers for each of 32 rows:
+# forward, and forward and backward. The moments of the parts (RMS norm: a sum in two scalings), and
+# backward those again with two sums about their means (RMS norm: one). XLA makes one sum of RMS
+# norm's. Four groups have two devices each; batch norm needs nothing.
+SENT = {
+    "layer": ([("all-gather", 8 * 4)], [("all-gather", 8 * 4), ("all-gather", 8 * 6)]),
+    "rms": ([("all-reduce", 2)], [("all-reduce", 2 + 3)]),
+    "group": ([("all-gather", 2 * 4)], [("all-gather", 2 * 4), ("all-gather", 2 * 6)]),
+    "batch": ([], []),
+}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
 @EACH_NORM
-def test_channels_that_are_split(name, mesh):
-    """Right, at the price of gathering x for rows; batch norm's channels need nothing."""
+def test_channels_that_are_split(name, kind):
+    """One small collective forward, one backward, and no gather of x; kernels on the parts."""
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(kind,))
+    x, dy, scale, bias = arrays()
+    channels = NamedSharding(mesh, P("rows"))
+    split = [jax.device_put(a, NamedSharding(mesh, P(None, "rows"))) for a in (x, dy)]
+    split += [jax.device_put(a, channels) for a in (scale, bias)]
+    expected = SENT[name]
+    if (name, kind) == ("group", AxisType.Explicit):
+        # The moments of all groups, and two gradients of each, by a shard_map of the whole.
+        gather = ("all-gather", 8 * 4)
+        expected = [gather], [gather, ("all-reduce", 2 * 4)]
+    for make, sent in zip((forward, both), expected, strict=True):
+        program = make(NORMS[name])
+        with jax.set_mesh(mesh):
+            results, text = compiled(program, split)
+        if name != "rms":  # whose mean squares are the formula's
+            assert kernels_in(text)
+        assert collectives_of(text) == [Collective(kind_, 4 * 32 * n) for kind_, n in sent]
+        assert_equal_to_one_device(results, program)
+
+
+@pytest.mark.parametrize("name", ["layer", "rms"])
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def test_channels_and_rows_that_are_split(name, kind):
+    """On 4 x 2 devices the gradients of scale and bias are a sum over rows beside it."""
+    mesh = jax.make_mesh((4, 2), ("rows", "channels"), axis_types=(kind,) * 2)
+    x, dy, scale, bias = arrays()
+    split = [jax.device_put(a, NamedSharding(mesh, P("rows", "channels"))) for a in (x, dy)]
+    split += [jax.device_put(a, NamedSharding(mesh, P("channels"))) for a in (scale, bias)]
     program = both(NORMS[name])
-    results, text = compiled(program, placed(mesh, P(None, "rows"), arrays()))
-    assert kernels_in(text).total() == 2
-    assert set(collectives_in(text)) <= ({"all-gather"} if name != "batch" else set())
+    with jax.set_mesh(mesh):
+        results, text = compiled(program, split)
+    small = 4 * 8 * 2 * (4 + 6) if name == "layer" else 4 * 8 * (2 + 3)  # of 8 rows
+    parameters = 4 * 2 * CHANNELS // 2
+    assert sum(one.bytes for one in collectives_of(text)) == small + parameters
     assert_equal_to_one_device(results, program)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+@pytest.mark.parametrize("name", ["layer", "group"])
+def test_large_means_of_channels_that_are_split(name, kind):
+    """Mean/std 1e6: y is as near float64 as on one device, but for two units of 2^-24."""
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(kind,))
+    x = arrays()[0] + np.float32(2e6)
+    scale, bias = np.ones(CHANNELS, np.float32), np.zeros(CHANNELS, np.float32)
+    wide = x.astype(np.float64).reshape(32, 4 if name == "group" else 1, -1)
+    exact = wide - wide.mean(-1, keepdims=True)
+    exact = (exact / np.sqrt(exact.var(-1, keepdims=True) + 1e-5)).reshape(x.shape)
+    alone = NORMS[name](x, scale, bias, None)
+    with jax.set_mesh(mesh):
+        split = jax.device_put(x, NamedSharding(mesh, P(None, "rows")))
+        y = jax.jit(lambda x: NORMS[name](x, scale, bias, None))(split)
+    unit = np.abs(exact).max() * 2.0**-24
+    error, of_one = (np.abs(np.asarray(a, np.float64) - exact).max() / unit for a in (y, alone))
+    assert error <= of_one + 2
 
 
 @EACH_NORM

@@ -14,11 +14,14 @@ CONSTRUCTORS = {
     "BatchRenorm": "(channels, epsilon=0.001, momentum=0.99, *, scale=None, bias=None,"
     " axis_name=None, r_max=3.0, d_max=5.0, steps=1000, skip_nonfinite=False,"
     " implementation=None)",
-    "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, implementation=None)",
-    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None, implementation=None)",
-    "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, scale_offset=0.0, normalized_dtype=None,"
+    "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"
     " implementation=None)",
-    "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, implementation=None)",
+    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None, axis_name=None,"
+    " implementation=None)",
+    "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, scale_offset=0.0, normalized_dtype=None,"
+    " axis_name=None, implementation=None)",
+    "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"
+    " implementation=None)",
     "Module": "(**kwargs)",
     "Parameter": "(value)",
 }

@@ -13,8 +13,9 @@ formulas and their derivatives stand in :mod:`.split_moments`, :mod:`.normalize`
 
 from ..kernels.expansion import expand
 from .batch import batch_norm
+from .groups import group_norm
 from .moments import Moments, merge_moments, moments
-from .norms import group_norm, layer_norm, standardize
+from .norms import layer_norm, standardize
 from .root_mean_square import rms_norm
 
 __all__ = [

@@ -232,7 +232,7 @@ def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:
     if not names:
         raise ValueError(
             f"axis_name must name at least one mapped axis; found {axis_name!r}. Leave it out for "
-            "the statistics of this batch alone."
+            "the statistics of x alone."
         )
     for name in names:
         try:
@@ -263,6 +263,6 @@ def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
             raise ValueError(
                 f"axis_name {name!r} is not bound; bound here: {bound}. Call inside "
                 f"jax.vmap(..., axis_name={name!r}) or a jax.shard_map over that axis, or leave "
-                "axis_name out for the statistics of this batch alone."
+                "axis_name out for the statistics of x alone."
             ) from None
     return names

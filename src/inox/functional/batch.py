@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.explicit_sharding import alike
-from ..kernels.jax_internals import vary_over
 from .arguments import ArrayLike, AxisName, statistic_operand
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
 from .given_statistics import affine
+from .mapped_moments import as_varying, pooled_moments
 from .means import accumulator, masked
-from .moments import Moments, pooled_moments, public_moments, stacked
+from .moments import Moments, public_moments
 from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root
 from .standardized import reciprocal_deviation
@@ -101,7 +101,7 @@ def batch_norm(
 
 @compiled
 def batch_moments(batch: Batch) -> SplitMoments:
-    """The moments of a batch, pooled over its mapped axes by one collective."""
+    """The moments of a batch, pooled over its mapped axes."""
     return pooled_moments(
         batch.upcast,
         batch.where,
@@ -131,12 +131,7 @@ def _as_moments(mean: Array, var: Array) -> SplitMoments:
 @functools.partial(compiled, static_argnames=("given",))
 def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Array:
     """The batch normalized by moments, its own or given ones, scaled and shifted."""
-    used = moments
-    if batch.names:
-        # Marked as varying together, so that the backward pass sums their gradients over the
-        # devices in one collective.
-        parts = vary_over(stacked(moments[1:]), frozenset(batch.names))
-        used = SplitMoments(moments.count, *parts)
+    used = as_varying(moments, batch.names, batch.reduction.centred)
     denominator = used.denominator(batch.epsilon)
     if given:  # as written: with a variance and epsilon of 0, infinity or, at the mean, NaN
         rstd = reciprocal_root(denominator) * used.scale

@@ -1,4 +1,4 @@
-"""Counts and means along axes, and what guards their accuracy from the compiler."""
+"""Counts and means along axes."""
 
 import math
 from collections.abc import Sequence
@@ -9,15 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .guarded import divided
 from .sums import is_number, sum_along
 
 Array = jax.Array
 Axes = tuple[int, ...]
 # A count: known while tracing, or computed from a mask.
 Number = Array | np.ndarray
-
-# From how many slices on a division costs more than the pass over memory that it splits off.
-MANY = 4096
 
 
 class Reduction(NamedTuple):
@@ -99,30 +97,7 @@ def _parts(where: Array, axes: Axes, most: int) -> list[Array]:
 
 def mean_along(x: Array, axes: Axes, number: Number) -> Array:
     """The mean of `x` over `axes`, `number` being the count (0 gives 0)."""
-    return _divided(sum_along(x, axes), number)
-
-
-def _divided(summed: Array, number: Number) -> Array:
-    """A true division: XLA would multiply by the rounded reciprocal of one divisor for all.
-
-    Two things depend on it. What is left of a slice of equal numbers after the first mean is a
-    number of few bits, of which any sum is exact, so that the second mean is exactly that number.
-    And a product could be contracted with the subtraction of the mean to one rounding, in one
-    kernel and not in another: another mean would be subtracted than the one whose rounding error
-    is corrected later.
-    """
-    if isinstance(number, np.ndarray):
-        known = max(1, int(number.item()))
-        # The reciprocal of a power of two is exact, and XLA does not take the multiplication for
-        # too expensive to be fused: 1.2 to 1.5 times faster over many short slices.
-        many = not is_number(summed.size) or summed.size >= MANY
-        if known & (known - 1) == 0 and many:
-            return summed * jnp.asarray(1 / known, summed.dtype)
-        divisor = jnp.full_like(summed, known)
-    else:
-        divisor = jnp.maximum(number, jnp.ones_like(number)) * jnp.ones_like(summed)
-    # The second barrier: (a / b) / c must not become a / (b c), which may overflow.
-    return lax.optimization_barrier(summed / lax.optimization_barrier(divisor))
+    return divided(sum_along(x, axes), number)
 
 
 def mean_square(x: Array, axes: Axes, number: Number) -> Array:
@@ -138,7 +113,7 @@ def mean_square(x: Array, axes: Axes, number: Number) -> Array:
     if scale == 1:
         return mean_along(lax.square(x), axes, number)
     scaled = x * jnp.asarray(scale, x.dtype)
-    return _divided(sum_along(lax.square(scaled), axes), number) / jnp.asarray(scale**2, x.dtype)
+    return divided(sum_along(lax.square(scaled), axes), number) / jnp.asarray(scale**2, x.dtype)
 
 
 def masked(x: Array, where: Array | None) -> Array:

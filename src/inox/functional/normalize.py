@@ -41,6 +41,7 @@ from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, same_as
 from .means import Reduction, masked
 from .normalize_derivative import TANGENT
+from .slices_in_parts import normalized_together
 from .standardized import standardized
 
 Array = jax.Array
@@ -72,8 +73,7 @@ NORMALIZE = Operation(
     ("x", "epsilon", "scale", "bias", "where"),
     _normalize,
     results=lambda types, **_: all_known([same_as("x", types)]),
-    # A device holds whole slices, and needs nothing of the others.
-    parallel=lambda operands, *, axes, **_: Parallel(axes, lambda results, split: results),
+    parallel=lambda _, **static: Parallel(together=normalized_together(**static)),
 )
 
 

@@ -18,6 +18,7 @@ from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, same_as, spans
 from .means import Reduction, accumulator, masked, mean_along
 from .reciprocal_root import quotient
+from .slices_in_parts import cotangent_together, epsilon_factor
 from .standardized import Standardized, standardized
 from .sums import sum_along
 
@@ -33,10 +34,6 @@ def _project(t: Array, standard: Standardized, reduction: Reduction) -> Array:
     if reduction.centred:
         t = t - mean_along(t, axes, number)
     return masked(standard.rstd * (t - standard.deviation * along), standard.where)
-
-
-def _epsilon_factor(rstd: Array) -> Array:
-    return jnp.asarray(-0.5, rstd.dtype) * (rstd * rstd)
 
 
 def _tangent(
@@ -61,7 +58,7 @@ def _tangent(
         t = masked(x_tangent.astype(xhat.dtype), where)
         y_tangent = y_tangent + _project(t, standard, reduction)
     if epsilon_tangent is not None:
-        y_tangent = y_tangent + xhat * (_epsilon_factor(rstd) * epsilon_tangent)
+        y_tangent = y_tangent + xhat * (epsilon_factor(rstd) * epsilon_tangent)
     if scale is not None:
         y_tangent = y_tangent * scale
     if scale_tangent is not None:
@@ -136,7 +133,7 @@ def _cotangent(
             dx = _project(dxhat, standard, reduction)
             results.append(dx.astype(x.dtype))
         elif name == "epsilon_tangent":
-            along = sum_along(dxhat * xhat, axes) * _epsilon_factor(rstd)
+            along = sum_along(dxhat * xhat, axes) * epsilon_factor(rstd)
             results.append(sum_along(along, shared))
         else:
             results.append(sum_along(dy * xhat if name == "scale_tangent" else dy, shared))
@@ -173,9 +170,9 @@ def _cotangent_types(
 
 
 def _cotangent_on_parts(
-    operands: Mapping[str, Any], *, outputs: tuple[tuple[str, Axes], ...], axes: Axes, **_: Any
+    operands: Mapping[str, Any], *, outputs: tuple[tuple[str, Axes], ...], **static: Any
 ) -> Parallel:
-    """A device holds whole slices; gradients of a parameter are summed over those sharing it."""
+    """Gradients of a parameter are summed over the devices that share it."""
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
         return tuple(
@@ -183,7 +180,7 @@ def _cotangent_on_parts(
             for result, (name, shared) in zip(results, outputs, strict=True)
         )
 
-    return Parallel(axes, combine)
+    return Parallel(combine, cotangent_together(outputs=outputs, **static))
 
 
 # (dy; x, epsilon, scale) -> the gradients of those operands that `outputs` lists

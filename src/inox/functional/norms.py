@@ -1,7 +1,7 @@
-"""Layer and group norm and plain standardization: a choice of axes each."""
+"""Layer norm and plain standardization: a choice of axes each, for RMS norm too."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.backends import check_implementation
-from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from .arguments import (
     ArrayLike,
+    AxisName,
     affine_array,
     affine_operand,
+    bound_names,
     check_epsilon,
     epsilon_operand,
     floating,
-    group_count,
     mask_operand,
     negative_axes,
 )
-from .means import Reduction, accumulator, masked
+from .means import Reduction, accumulator
 from .normalize import normalize
 from .rounded_scaling import normalize_rounded
 from .scaling_arguments import (
@@ -31,8 +31,10 @@ from .scaling_arguments import (
     is_given,
     rounding_dtype,
 )
+from .split_rows import normalize_split, normalize_split_rounded
 
 Array = jax.Array
+Names = tuple[Hashable, ...]
 
 
 def row_norm(
@@ -46,11 +48,12 @@ def row_norm(
     centred: bool = True,
     scale_offset: float | Array = 0.0,
     normalized_dtype: Any = None,
+    axis_name: AxisName = None,
 ) -> Array:
     """What layer, RMS and plain standardization have in common: the checks, then one program."""
-    check_implementation(implementation, where)
     x = floating(x)
     axes = negative_axes(axis, x.shape)
+    check_implementation(implementation, where, axes)
     statistics = accumulator(x.dtype)
     check_epsilon(epsilon, statistics)
     check_scale_offset(scale_offset, statistics)
@@ -62,6 +65,7 @@ def row_norm(
     return _normalized(
         Reduction(axes, centred, implementation),
         rounded,
+        bound_names(axis_name),
         x,
         epsilon,
         affine_array(scale, x, "scale"),
@@ -71,10 +75,11 @@ def row_norm(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
 def _normalized(
     reduction: Reduction,
     rounded: np.dtype | None,
+    names: Names,
     x: Array,
     epsilon: float | Array,
     scale: Array | None,
@@ -92,8 +97,13 @@ def _normalized(
     if scale is not None and scale_offset is not None:
         scale = scale + jnp.asarray(scale_offset, dtype)
     if rounded is not None:  # RMS norm, which has no bias
+        if names:
+            return normalize_split_rounded(reduction, names, rounded, x, small, scale, where)
         return normalize_rounded(reduction, rounded, x, small, scale, where)
-    return normalize(reduction, x, small, scale, affine_operand(bias, x, dtype, where), where)
+    bias = affine_operand(bias, x, dtype, where)
+    if names:
+        return normalize_split(reduction, names, x, small, scale, bias, where)
+    return normalize(reduction, x, small, scale, bias, where)
 
 
 def standardize(
@@ -102,6 +112,7 @@ def standardize(
     epsilon: float | Array = 1e-05,
     *,
     where: ArrayLike | None = None,
+    axis_name: AxisName = None,
     implementation: str | None = None,
 ) -> Array:
     r"""Shifts and scales `x` to mean 0 and variance 1 along axes.
@@ -114,6 +125,8 @@ def standardize(
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
+            over: mean and variance are those of all parts, weighted by count.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
@@ -122,7 +135,8 @@ def standardize(
     Raises:
         TypeError: If `x` is complex or `where` isn't boolean.
         ValueError: If an axis is out of range or repeated, `where` has another rank or does not
-            broadcast, epsilon is negative or not finite, or the implementation is not there.
+            broadcast, epsilon is negative or not finite, `axis_name` is not bound, or the
+            implementation is not there.
 
     Example:
         >>> print(standardize(jax.numpy.array([1.0, 3.0]), epsilon=0.0))
@@ -132,7 +146,7 @@ def standardize(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(x, None, None, axis, epsilon, where, implementation)
+    return row_norm(x, None, None, axis, epsilon, where, implementation, axis_name=axis_name)
 
 
 def layer_norm(
@@ -143,6 +157,7 @@ def layer_norm(
     axis: int | Sequence[int] = -1,
     epsilon: float | Array = 1e-05,
     where: ArrayLike | None = None,
+    axis_name: AxisName = None,
     implementation: str | None = None,
 ) -> Array:
     r"""Normalizes along axes, then scales and shifts.
@@ -158,6 +173,9 @@ def layer_norm(
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
+            over: mean and variance are those of all parts, weighted by count. Scale and bias are
+            those of this part.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
@@ -166,7 +184,8 @@ def layer_norm(
     Raises:
         TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
         ValueError: If an axis is out of range or repeated, an operand does not broadcast to `x`,
-            epsilon is negative or not finite, or the implementation is not there.
+            epsilon is negative or not finite, `axis_name` is not bound, or the implementation is
+            not there.
 
     Example:
         >>> x = jax.numpy.array([[1.0, 3.0], [3000.0, 3002.0]])
@@ -178,102 +197,4 @@ def layer_norm(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(x, scale, bias, axis, epsilon, where, implementation)
-
-
-def group_norm(
-    x: ArrayLike,
-    groups: int,
-    scale: ArrayLike | None = None,
-    bias: ArrayLike | None = None,
-    *,
-    axis: int | Sequence[int] = -1,
-    epsilon: float | Array = 1e-05,
-    where: ArrayLike | None = None,
-    implementation: str | None = None,
-) -> Array:
-    r"""Normalizes groups of channels, then scales and shifts.
-
-    .. math:: y = \frac{x - \mathbb{E}[x]}{\sqrt{\mathbb{V}[x] + \epsilon}} \gamma + \beta
-
-    with the mean and variance of each group of :math:`C / G` neighbouring channels.
-
-    Args:
-        x: The input, with shape :math:`(*, C)`.
-        groups: The number of groups :math:`G`, which divides :math:`C`.
-        scale: The scale :math:`\gamma`, broadcast against `x` from the right.
-        bias: The bias :math:`\beta`, broadcast against `x` from the right.
-        axis: The axes that are pooled, the last among them: -1 normalizes each position apart,
-            (-3, -2, -1) each image, as in the paper.
-        epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
-        where: A boolean mask with the rank of `x`, of the elements that take part; the output
-            is 0 elsewhere.
-        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
-
-    Returns:
-        The output, with the shape and dtype of `x`.
-
-    Raises:
-        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
-        ValueError: If `groups` doesn't divide the channels, an axis is out of range or repeated or
-            the last one missing, an operand does not broadcast to `x`, epsilon is negative or not
-            finite, or the implementation is not there.
-
-    Example:
-        >>> x = jax.numpy.array([1.0, 3.0, 10.0, 30.0])
-        >>> print(group_norm(x, groups=2, epsilon=0.0))
-        [-1.  1. -1.  1.]
-
-    References:
-        | Group Normalization (Wu & He, 2018)
-        | https://arxiv.org/abs/1803.08494
-    """
-    check_implementation(implementation, where)
-    x = floating(x)
-    axes = negative_axes(axis, x.shape)
-    if -1 not in axes:
-        raise ValueError(
-            f"axis must include the last axis, the one that is split into groups; found {axis!r}. "
-            "Add -1, for example axis=(-3, -2, -1) for images."
-        )
-    groups = group_count(groups, x.shape[-1], x.shape)
-    check_epsilon(epsilon, accumulator(x.dtype))
-    return _group_normalized(
-        Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation),
-        groups,
-        x,
-        epsilon,
-        affine_array(scale, x, "scale"),
-        affine_array(bias, x, "bias"),
-        mask_operand(where, x),
-    )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
-def _group_normalized(
-    reduction: Reduction,
-    groups: int,
-    x: Array,
-    epsilon: float | Array,
-    scale: Array | None,
-    bias: Array | None,
-    where: Array | None,
-) -> Array:
-    """As :func:`_normalized`, with the last axis split into groups."""
-    dtype = accumulator(x.dtype)
-
-    def split(array: Array | None) -> Array | None:
-        """(..., C) as (..., G, C / G)."""
-        return None if array is None else split_last_axis(array, groups)
-
-    # Masked before anything reads it: NaN in padding would stop a program that looks for NaN.
-    split_x = split_last_axis(masked(x, where), groups)
-    y = normalize(
-        reduction,
-        split_x,
-        epsilon_operand(epsilon, split_x, dtype),
-        split(affine_operand(scale, x, dtype, where)),
-        split(affine_operand(bias, x, dtype, where)),
-        split(where),
-    )
-    return merge_last_axes(y, x)
+    return row_norm(x, scale, bias, axis, epsilon, where, implementation, axis_name=axis_name)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.arithmetic import power_near_reciprocal
 from .means import masked
 
 Array = jax.Array
@@ -45,25 +46,6 @@ class SplitMoments(NamedTuple):
         return self.scaled + (epsilon * self.scale) * self.scale
 
 
-def range_scale(size: Array, *, root: bool) -> Array:
-    """A power of two that brings `size` near 1: itself, or its square if `size` is a variance.
-
-    1 where that can't be. Numbers below the smallest normal one count as that one.
-    """
-    kind = jnp.finfo(size.dtype)
-    whole = jnp.dtype(f"int{kind.bits}").type
-    regular = (size > 0) & (size <= kind.max)
-    # The exponent is read from the bits and written to them: as powers by `jnp.frexp` and
-    # `jnp.ldexp` the same took a quarter of the time in which a batch norm is traced.
-    bits = lax.bitcast_convert_type(jnp.where(regular, size, 1), whole)
-    one = whole(kind.maxexp - 1)
-    exponent = (bits >> whole(kind.nmant)) - (one - whole(1))  # of frexp: size < 2**exponent
-    # Halved by a shift: within `//` JAX 0.12 fails under a `vmap` around a `shard_map`.
-    exponent = exponent if root else exponent >> whole(1)
-    power = jnp.maximum(one - exponent, whole(1))  # the smallest normal number at least
-    return lax.bitcast_convert_type(power << whole(kind.nmant), size.dtype)
-
-
 def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Array) -> SplitMoments:
     """Pools the moments of separate parts, stacked along the first axis."""
     together = jnp.sum(number, 0)
@@ -81,19 +63,8 @@ def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Arra
     offset = offset - pooled_low[None]
     # A scale for what is in the parts and what is between them: the square of neither overflows.
     farthest = jnp.max(jnp.abs(masked(offset, nonempty)), 0)
-    common = lax.stop_gradient(jnp.minimum(jnp.min(scale, 0), range_scale(farthest, root=True)))
+    common = lax.stop_gradient(jnp.minimum(jnp.min(scale, 0), power_near_reciprocal(farthest)))
     between = offset * common[None]
     within = scaled * lax.square(common[None] / scale)
     pooled_scaled = jnp.sum(weight * masked(within + lax.square(between), nonempty), 0)
     return SplitMoments(together, pooled_mean, pooled_low, pooled_scaled, common)
-
-
-def pool_over_devices(
-    parts: tuple[Array, ...], names: tuple[str, ...], number: int
-) -> tuple[Array, ...]:
-    """The mean in two halves and the variance of parts of `number` elements, by one collective."""
-    mean, mean_low, var = jnp.moveaxis(lax.all_gather(jnp.stack(parts), names), 1, 0)
-    scale = range_scale(jnp.maximum(var, jnp.ones_like(var)), root=False)
-    scaled = (var * scale) * scale
-    whole = pool(jnp.full_like(mean, number), mean, mean_low, scaled, scale)
-    return whole.mean, whole.mean_low, whole.var

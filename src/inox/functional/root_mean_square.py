@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 from jax.typing import DTypeLike
 
-from .arguments import ArrayLike
+from .arguments import ArrayLike, AxisName
 from .norms import row_norm
 
 Array = jax.Array
@@ -20,6 +20,7 @@ def rms_norm(
     scale_offset: float | Array = 0.0,
     normalized_dtype: DTypeLike | None = None,
     where: ArrayLike | None = None,
+    axis_name: AxisName = None,
     implementation: str | None = None,
 ) -> Array:
     r"""Divides by the root of the mean square along axes, then scales.
@@ -45,6 +46,9 @@ def rms_norm(
             rounding for the identity.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
+            over: the mean square is that of all parts, weighted by count. The scale is that of
+            this part.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
@@ -55,8 +59,8 @@ def rms_norm(
             `scale_offset` is no number or `normalized_dtype` no floating-point dtype.
         ValueError: If an axis is out of range or repeated, an operand does not broadcast to `x`,
             epsilon is negative or not finite, `scale_offset` is not finite or there is no scale to
-            add it to, `normalized_dtype` is wider than the statistics, or the implementation is
-            not there.
+            add it to, `normalized_dtype` is wider than the statistics, `axis_name` is not bound, or
+            the implementation is not there.
 
     Example:
         >>> print(rms_norm(jax.numpy.array([1.0, 7.0]), epsilon=0.0))
@@ -79,4 +83,5 @@ def rms_norm(
         False,
         scale_offset,
         normalized_dtype,
+        axis_name,
     )

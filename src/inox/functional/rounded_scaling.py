@@ -46,7 +46,7 @@ def _normalized(
     return normalize(reduction, source, epsilon, None, None, where)
 
 
-def _rounded(xhat: Array, dtype: np.dtype) -> Array:
+def rounded(xhat: Array, dtype: np.dtype) -> Array:
     """Rounds to `dtype`, in the dtype of the statistics.
 
     XLA may drop a pair of conversions to a half type and back, and the rounding with it, but not
@@ -70,7 +70,7 @@ def normalize_rounded(
     where: Array | None,
 ) -> Array:
     """Standardizes over axes, rounds to `dtype` and scales; all operands have the rank of `x`."""
-    y = _rounded(_normalized(reduction, dtype, x, epsilon, where), dtype)
+    y = rounded(_normalized(reduction, dtype, x, epsilon, where), dtype)
     if scale is not None:
         y = masked(y * scale, where)
     return y.astype(x.dtype)
@@ -102,7 +102,7 @@ def _tangent(
         where=where,
     )
     if scale_tangent is not None:
-        xhat = _rounded(_normalized(reduction, dtype, x, epsilon, where), dtype)
+        xhat = rounded(_normalized(reduction, dtype, x, epsilon, where), dtype)
         y_tangent = y_tangent + masked(xhat * scale_tangent, where)
     return (y_tangent.astype(x.dtype),)
 
@@ -136,8 +136,8 @@ def _tangent_transpose(
         zeros = jnp.zeros_like(dy, accumulator(x.dtype), shape=shape)
         xhat = _normalized(reduction, dtype, x, epsilon, where)
         # Where that is rounded already it is left in the type of dy, which the kernel asks for.
-        rounded = xhat.dtype == dtype == dy.dtype
-        xhat = lax.optimization_barrier(xhat) if rounded else _rounded(xhat, dtype)
+        already = xhat.dtype == dtype == dy.dtype
+        xhat = lax.optimization_barrier(xhat) if already else rounded(xhat, dtype)
         _, results["scale_tangent"] = apply(
             CENTRED_SUMS,
             Reduction(shared, implementation=implementation)._asdict(),

@@ -51,12 +51,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.arithmetic import power_near_reciprocal_root
 from ..kernels.kernel import Parallel, Split, names_of, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, spans
+from .guarded import pinned
 from .means import Reduction, accumulator, count, masked, mean_along, mean_square, size
-from .pooling import SplitMoments, pool_over_devices, range_scale
+from .pooling import SplitMoments
+from .pooling_over_devices import pool_over_devices
 from .sums import is_number, sum_along
 
 Array = jax.Array
@@ -69,7 +72,7 @@ def centre(x: Array, mean: Array, mean_low: Array, where: Array | None) -> Array
 
 
 # From how many elements on the variance is computed from two independent sums.
-LONG = 4096
+LONG = 2**15
 
 
 def _moments(
@@ -85,7 +88,7 @@ def _moments(
     if not centred:
         square = mean_square(x, axes, number)
         return jnp.zeros_like(square), jnp.zeros_like(square), square
-    mean = mean_along(x, axes, number)
+    mean = pinned(mean_along(x, axes, number))
     deviation = masked(x - mean, where)
     mean_low = mean_along(deviation, axes, number)
     elements = size(x.shape, axes)
@@ -103,15 +106,21 @@ def _moments_types(types: Mapping[str, Any], *, axes: Axes, **_: Any) -> tuple[A
     return all_known([reduced("x", types, axes, accumulator(types["x"].dtype))] * 3)
 
 
-def _moments_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
+def _moments_on_parts(
+    operands: Mapping[str, Any], *, axes: Axes, centred: bool, **_: Any
+) -> Parallel:
     """Each device has the moments of its part of a slice: they are pooled."""
-    number = size(operands["x"].shape, axes)
+    x, where = operands["x"], operands.get("where")
 
     def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
         names = names_of(axes, split)
-        return pool_over_devices(results, names, number) if names else results
+        if not names:
+            return results
+        number = count(x.shape, axes, where, accumulator(x.dtype))
+        most = None if where is None else size(x.shape, axes)
+        return pool_over_devices(results, number, most, names, centred=centred)
 
-    return Parallel((), combine)
+    return Parallel(combine)
 
 
 MOMENTS = Operation(
@@ -120,6 +129,7 @@ MOMENTS = Operation(
     _moments,
     results=_moments_types,
     parallel=_moments_on_parts,
+    always_by_parts=True,  # by itself XLA adds up one after the other: mean, its rest, variance
 )
 
 
@@ -168,7 +178,7 @@ def _centred_sums_types(
 
 
 def _centred_sums_on_parts(operands: Mapping[str, Any], *, axes: Axes, **_: Any) -> Parallel:
-    return Parallel((), lambda results, split: summed_over_devices(results, axes, split))
+    return Parallel(lambda results, split: summed_over_devices(results, axes, split))
 
 
 # (t; x, mean) -> (sum of t, sum of t (x - mean)), linear in t
@@ -217,7 +227,7 @@ def split_moments(
     mean, mean_low, var = apply(MOMENTS, reduction._asdict(), x=x, where=where)
     number = jnp.broadcast_to(count(x.shape, reduction.axes, where, mean.dtype), mean.shape)
     square = jnp.maximum(var, jnp.ones_like(var)) if epsilon is None else var + epsilon
-    scale = range_scale(square, root=False)
+    scale = power_near_reciprocal_root(square)
     return SplitMoments(number, mean, mean_low, (var * scale) * scale, scale)
 
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .guarded import levelled, times_power
 from .means import Number, Reduction, accumulator, count, masked
-from .reciprocal_root import reciprocal_root
+from .reciprocal_root import reciprocal_root_near_one
 from .split_moments import centre, split_moments, upcasting
 
 Array = jax.Array
@@ -45,6 +46,8 @@ def standardized(
     number = count(x.shape, reduction.axes, where, accumulator(x.dtype))
     moments = split_moments(upcasting(x), where, epsilon, reduction)
     deviation = centre(x, moments.mean, moments.mean_low, where)
+    if reduction.centred:
+        deviation = levelled(deviation, moments.scaled, moments.mean * moments.scale)
     rstd, denominator = reciprocal_deviation(moments.denominator(epsilon), moments.scale)
     return Standardized(deviation, rstd, denominator, moments.scale, number, where)
 
@@ -62,5 +65,5 @@ def reciprocal_deviation(denominator: Array, scale: Array) -> tuple[Array, Array
     zero = denominator == jnp.zeros_like(denominator)
     denominator = jnp.where(zero, jnp.ones_like(denominator), denominator)
     overflow = lax.stop_gradient(denominator - denominator)  # 0, or NaN for infinity
-    rstd = reciprocal_root(denominator) * scale + overflow
+    rstd = times_power(reciprocal_root_near_one(denominator), scale) + overflow
     return jnp.where(zero, jnp.zeros_like(rstd), rstd), denominator

@@ -27,8 +27,9 @@ from ..functional.arguments import AxisName, mask_operand
 from ..functional.batch import batch_moments, given_moments, normalized, public_moments
 from ..functional.batch_arguments import Batch, IndexGroups, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
+from ..functional.groups import group_norm
 from ..functional.moments import Moments
-from ..functional.norms import group_norm, row_norm
+from ..functional.norms import row_norm
 from ..functional.scalars import group_count
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from ..nn.normalization.running import Statistics, updated

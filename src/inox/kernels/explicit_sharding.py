@@ -1,14 +1,18 @@
 """Arrays whose types say how they are split (meshes with explicit axes, as `jax.make_mesh` makes).
 
 There JAX refuses to mix arrays that are split in different ways. As under automatic axes, the
-largest operand decides: the others are split alike, an axis of size 1 not at all.
+largest operand decides: the others are split alike, an axis of size 1 not at all. What each device
+does with its parts is then known when a program is lowered, and said by a `shard_map`.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from .kernel import Run, Split
 
 
 def spec_of(x: Any) -> tuple[Any, ...]:
@@ -85,3 +89,61 @@ def merge_last_axes(x: Any, like: Any) -> Any:
     sharding: Any = jax.typeof(x).sharding
     merged = NamedSharding(sharding.mesh, PartitionSpec(*spec_of(x)[:-1]))
     return split_as(like, jax.lax.reshape(x, like.shape, out_sharding=merged))
+
+
+def mapped_by_types(
+    on_parts: Callable[[Sequence[Any], Split], tuple[Any, ...]],
+    operands: Sequence[Any],
+    results: Sequence[Any],
+) -> Run | None:
+    """What each device does with its parts, as a function of whole arrays; None for other meshes.
+
+    Args:
+        on_parts: `(parts of the operands, how the largest is split) -> parts of the results`.
+        operands: The types of the operands.
+        results: The types of the results.
+    """
+    largest = max(operands, key=lambda aval: math.prod(aval.shape))
+    mesh = largest.sharding.mesh
+    if any(kind != AxisType.Explicit for kind in mesh.axis_types):
+        return None  # of an automatic axis only XLA knows what it splits, of a manual one no type
+    entries = zip(range(-largest.ndim, 0), largest.sharding.spec, strict=True)
+    split: Split = {
+        axis: entry if isinstance(entry, tuple) else (entry,)
+        for axis, entry in entries
+        if entry is not None
+    }
+    return jax.shard_map(
+        lambda *arrays: on_parts(arrays, split),
+        mesh=mesh,
+        in_specs=tuple(aval.sharding.spec for aval in operands),
+        out_specs=tuple(aval.sharding.spec for aval in results),
+        check_vma=False,  # what was gathered or summed is alike on all devices, as the types say
+    )
+
+
+def split_of_last_axis(x: Any) -> tuple[tuple[str, ...], int] | None:
+    """The mesh axes that the type of `x` splits its last axis over, and into how many parts."""
+    if not is_split(x) or (entry := spec_of(x)[-1]) is None:
+        return None
+    names = entry if isinstance(entry, tuple) else (entry,)
+    mesh: Any = jax.typeof(x).sharding.mesh
+    return names, math.prod(mesh.shape[name] for name in names)
+
+
+def mapped_as(function: Callable[..., Any], x: Any, *arrays: Any) -> Any:
+    """`function(x, *arrays)` on the parts of devices, its axes mapped; the result split as `x`.
+
+    The arrays are split as their types say; None stands for one that is not there.
+    """
+    mesh: Any = jax.typeof(x).sharding.mesh
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    specs = tuple(None if a is None else PartitionSpec(*spec_of(a)) for a in (x, *arrays))
+    run = jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=specs[0],
+        axis_names={name for name, kind in kinds if kind == AxisType.Explicit},
+    )
+    return run(x, *arrays)

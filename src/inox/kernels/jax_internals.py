@@ -7,9 +7,10 @@ runs on both. What is used, and why there is no documented way:
   lowering per platform. `jax.custom_jvp` and friends have no custom transposition that can be
   batched.
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
-  which there are; `vary_over`, `align_varying_axes`, `gather` and `gather_within` mark and gather
-  accordingly.
-- `custom_partitioning`, `mesh_axes`: how XLA may split a kernel's call over devices, and did.
+  which there are; `vary_over`, `align_varying_axes`, `gather`, `gather_within` and `add_up` mark,
+  gather and add accordingly.
+- `custom_partitioning`, `mesh_axes`: how XLA may split an operation over devices, and did;
+  `partitioning_spoils_cache`.
 - `require_devices`, `devices_of_lowering`, `is_export`, `types_tell_devices`: for how many devices,
   and for what, a primitive is lowered.
 - `type_like`: the type of an array like another, for results that need no trace.
@@ -43,6 +44,7 @@ except ImportError:
 __all__ = [
     "Primitive",
     "ad",
+    "add_up",
     "align_varying_axes",
     "batching",
     "bind_again",
@@ -52,10 +54,12 @@ __all__ = [
     "export_allows",
     "gather",
     "gather_within",
+    "gathered_order",
     "is_export",
     "mesh_axes",
     "mlir",
     "pallas",
+    "partitioning_spoils_cache",
     "register_float_checks",
     "require_devices",
     "shape_like",
@@ -115,6 +119,18 @@ def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
         to: Any = "invarying" if checked else "varying"
         x = _flatten_front(lax.all_gather(x, mesh, to=to))
     return x
+
+
+def gathered_order(axis_names: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The names by which :func:`gather` stacks, the slowest first."""
+    manual = manual_axis_names()
+    mapped = [name for name in axis_names if name not in manual]
+    return (*(name for name in axis_names if name in manual), *reversed(mapped))
+
+
+def add_up(x: Any, axis_names: tuple[Any, ...]) -> Any:
+    """The sum of `x` over mapped axes; the same value on each device, by one collective."""
+    return lax.psum(vary_over(x, frozenset(axis_names)), axis_names)
 
 
 def gather_within(x: Any, axis_name: Any, groups: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
@@ -266,6 +282,15 @@ def types_tell_devices(avals: Iterable[Any]) -> bool:
 def is_export(context: Any) -> bool:
     """Whether a program is lowered in order to be stored."""
     return bool(context.module_context.lowering_parameters.for_export)
+
+
+def partitioning_spoils_cache() -> bool:
+    """Whether a program that XLA's partitioner asks about would be compiled in each process anew.
+
+    Its text holds an address. JAX leaves that out of the key of its compilation cache only if told.
+    """
+    keyed = not getattr(jax.config, "jax_remove_custom_partitioning_ptr_from_cache_key", False)
+    return bool(jax.config.jax_compilation_cache_dir) and keyed
 
 
 @functools.cache

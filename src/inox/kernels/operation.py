@@ -46,6 +46,8 @@ class Operation:
             together, or size 1 along some of its axes.
         parallel: `(operands by name, **static) -> Parallel`, for the part that a device holds. An
             operation without it runs on parts as its reference does.
+        always_by_parts: Whether `parallel` is for platforms without kernels as well: because XLA,
+            which splits the reference by itself, exchanges more in the usual case.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Operation:
     transpose: Callable[..., Mapping[str, Array]] | None = None
     results: Callable[..., tuple[Any, ...] | None] | None = None
     parallel: Callable[..., Parallel] | None = None
+    always_by_parts: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

@@ -22,7 +22,7 @@ from .jax_internals import (
     register_float_checks,
     require_devices,
 )
-from .lowering import lowering, may_use
+from .lowering import lowering, splittable
 from .operation import Operation
 
 Array = jax.Array
@@ -34,10 +34,7 @@ def apply(
     """Applies an operation; operands that are None are left out."""
     given = {name: operands[name] for name in operation.operands if operands.get(name) is not None}
     arrays = align_varying_axes(align_shardings(tuple(given.values())))
-    splittable = operation.parallel is not None and any(
-        may_use(backend, operation, static) for backend in BACKENDS.values()
-    )
-    primitive = splittable_operation_p if splittable else operation_p
+    primitive = splittable_operation_p if splittable(operation, static) else operation_p
     settings = tuple(sorted(static.items()))
     return tuple(primitive.bind(*arrays, operation=operation, names=tuple(given), static=settings))
 
@@ -175,7 +172,7 @@ def _primitive(name: str) -> Primitive:
 
 
 operation_p = _primitive("inox_operation")
-# For operations that a kernel may carry out on parts. Those have to know the devices when they are
+# For operations that may be carried out on parts. Those have to know the devices when they are
 # lowered, which JAX refuses for an abstract mesh: so it is a primitive of its own.
 splittable_operation_p = _primitive("inox_splittable_operation")
 require_devices(splittable_operation_p)

@@ -5,15 +5,23 @@ from collections.abc import Mapping
 
 from ..kernel import Backend, Kernel
 from .calls import CALLS
+from .guards import GUARDS
 from .library import TARGETS, library
 from .pairwise_sum import pairwise_sum
 
 
 @functools.cache
 def kernels() -> Mapping[str, Kernel]:
-    """What this process has: without the library, the sums alone."""
-    sums: Mapping[str, Kernel] = {"sum": pairwise_sum}
-    return {**sums, **CALLS} if library().available else sums
+    """What this process has: nothing without the library."""
+    return CALLS if library().available else {}
 
 
-BACKEND = Backend("cpu", kernels, tuple(TARGETS.values()), lambda: library().reason)
+BACKEND = Backend(
+    "cpu",
+    kernels,
+    tuple(TARGETS.values()),
+    lambda: library().reason,
+    masks=True,
+    programs={"sum": pairwise_sum},
+    guards=GUARDS,
+)

@@ -1,7 +1,7 @@
 """For each operation its kernel: the call of the library, or None where it has none for a case."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -65,29 +65,40 @@ def _operands(
     return epsilon, scale, bias
 
 
+def _mask(seen: View, where: Array | None) -> tuple[Array, ...]:
+    """The operand more that calls with a mask have."""
+    return () if where is None else (seen.mask(where),)
+
+
 def _normalize(
     operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
 ) -> Run | None:
-    """The kernel of `normalize`; none with a mask, or with an epsilon per slice."""
-    x, epsilon = operands["x"], operands["epsilon"]
+    """The kernel of `normalize`; none with an epsilon per slice, or a mask within slices."""
+    x, epsilon, where = operands["x"], operands["epsilon"], operands.get("where")
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
-    if "where" in operands or epsilon.size != 1 or not _supported(x):
+    if epsilon.size != 1 or not _supported(x):
         return None
-    shape = _shape(x, *parameters)
+    shape = _shape(x, *parameters, *(() if where is None else (where,)))
     found = view(shape, axes, [_varies(p.shape) for p in parameters])
-    if found is None:
+    if found is None or (where is not None and not found.takes(where.shape)):
         return None
     seen: View = found
 
     def run(
-        *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
+        *,
+        x: Array,
+        epsilon: Array,
+        scale: Array | None = None,
+        bias: Array | None = None,
+        where: Array | None = None,
     ) -> tuple[Array, ...]:
         given = _operands(seen, epsilon, scale, bias)
         (y,) = _call(
-            "inox_normalize",
+            "inox_normalize" if where is None else "inox_normalize_where",
             [(math.prod(shape), x.dtype)],
             jnp.broadcast_to(x, shape),
             *given,
+            *_mask(seen, where),
             shape=seen.sizes(),
             centred=np.bool_(centred),
         )
@@ -104,39 +115,80 @@ def _cotangent(
     implementation: str | None,
     outputs: tuple[tuple[str, Axes], ...],
 ) -> Run | None:
-    """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
+    """The kernel of `normalize_cotangent`; none for the gradient of epsilon; masks as above."""
     dy, x, epsilon, scale = (operands.get(name) for name in ("dy", "x", "epsilon", "scale"))
+    where = operands.get("where")
     assert dy is not None
     assert x is not None
     assert epsilon is not None
     wanted = dict(outputs)
-    if "where" in operands or "epsilon_tangent" in wanted:
+    if "epsilon_tangent" in wanted:
+        return None
+    if where is not None and _shape(dy, x, where) != _shape(dy, x):
         return None
     if epsilon.size != 1 or not _supported(x, dy):
         return None
-    shape = _shape(dy, x) if scale is None else _shape(dy, x, scale)
-    # Under `vmap` over some of them alone, a sum that does not depend on what is mapped has size 1
-    # along it, where the kernel would repeat it.
-    if "bias_tangent" in wanted and dy.shape != shape:
-        return None
-    if "scale_tangent" in wanted and _shape(dy, x) != shape:
-        return None
-    flags = [] if scale is None else [_varies(scale.shape)]
-    for name, shared in outputs:
+    # Under `vmap` over some of the operands alone, a sum that does not depend on what is mapped has
+    # size 1 along it: it is the kernel's of smaller arrays, in a call of its own.
+    spans = {
+        "x_tangent": _shape(dy, x) if scale is None else _shape(dy, x, scale),
+        "scale_tangent": _shape(dy, x),
+        "bias_tangent": dy.shape,
+    }
+    parts: list[Callable[..., dict[str, Array]]] = []
+    for shape in dict.fromkeys(spans[name] for name in wanted):
+        of_shape = {name: shared for name, shared in outputs if spans[name] == shape}
+        part = _cotangent_of(shape, of_shape, scale, where, axes, centred)
+        if part is None:
+            return None
+        parts.append(part)
+
+    def run(**arrays: Array) -> tuple[Array, ...]:
+        found: dict[str, Array] = {}
+        for part in parts:
+            found |= part(**arrays)
+        return tuple(found[name] for name, _ in outputs)
+
+    return run
+
+
+def _cotangent_of(
+    shape: tuple[int, ...],
+    wanted: Mapping[str, Axes],
+    scale: Any,
+    where: Any,
+    axes: Axes,
+    centred: bool,
+) -> Callable[..., dict[str, Array]] | None:
+    """One call, for those gradients that belong to arrays of one shape."""
+    rank = len(shape)
+    flags: list[tuple[bool, ...]] = []
+    scaled = False
+    if scale is not None and "x_tangent" in wanted:
+        flags, scaled = [_varies(scale.shape)], True
+    for name, shared in wanted.items():
         if name != "x_tangent":
-            rank = len(shape)
             flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
+    if where is not None and np.broadcast_shapes(shape, where.shape) != shape:
+        return None
     found = view(shape, axes, flags)
-    if found is None:
+    if found is None or (where is not None and not found.takes(where.shape)):
         return None
     seen: View = found
 
     def run(
-        *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
-    ) -> tuple[Array, ...]:
+        *,
+        dy: Array,
+        x: Array,
+        epsilon: Array,
+        scale: Array | None = None,
+        where: Array | None = None,
+    ) -> dict[str, Array]:
         parameter = math.prod(seen.sizes("PGC"))
+        # The sum of dy alone knows no x, which may be larger.
+        x = dy if set(wanted) == {"bias_tangent"} else x
         dx, dscale, dbias = _call(
-            "inox_normalize_cotangent",
+            "inox_normalize_cotangent" if where is None else "inox_cotangent_where",
             [
                 (math.prod(shape) if "x_tangent" in wanted else 0, x.dtype),
                 (parameter if "scale_tangent" in wanted else 0, epsilon.dtype),
@@ -144,7 +196,8 @@ def _cotangent(
             ],
             jnp.broadcast_to(dy, shape),
             jnp.broadcast_to(x, shape),
-            *_operands(seen, epsilon, scale, None)[:2],
+            *_operands(seen, epsilon, scale if scaled else None, None)[:2],
+            *_mask(seen, where),
             shape=seen.sizes(),
             centred=np.bool_(centred),
         )
@@ -153,7 +206,7 @@ def _cotangent(
             "scale_tangent": lambda: seen.gradient(dscale, wanted["scale_tangent"]),
             "bias_tangent": lambda: seen.gradient(dbias, wanted["bias_tangent"]),
         }
-        return tuple(arrays[name]() for name, _ in outputs)
+        return {name: arrays[name]() for name in wanted}
 
     return run
 

@@ -1,6 +1,6 @@
 """The shared library of CPU kernels: found in the folder beside, checked, and registered with XLA.
 
-It knows nothing of Python: XLA calls its four handlers with the buffers of a program, on XLA's own
+It knows nothing of Python: XLA calls its handlers with the buffers of a program, on XLA's own
 threads. Where it is missing (an installation without a compiler), older than it should be, or
 switched off by `INOX_KERNELS=off`, every operation is what XLA makes of its formula.
 """
@@ -28,6 +28,8 @@ TARGETS: Mapping[str, str] = {
     for symbol in (
         "inox_normalize",
         "inox_normalize_cotangent",
+        "inox_normalize_where",
+        "inox_cotangent_where",
         "inox_moments",
         "inox_centred_sums",
     )

@@ -54,6 +54,17 @@ class View(NamedTuple):
                 target[i] = self.shape[i]
         return jnp.broadcast_to(array, target).reshape(-1)
 
+    def takes(self, mask: tuple[int, ...]) -> bool:
+        """Whether a mask of this shape varies along P and N alone: it leaves out whole samples."""
+        front, inner, *_ = self.blocks
+        return all(n == 1 or i in (*front, *inner) for i, n in enumerate(mask))
+
+    def mask(self, array: Array) -> Array:
+        """The elements of such a mask, of (P, N)."""
+        front, inner, *_ = self.blocks
+        target = [n if i in (*front, *inner) else 1 for i, n in enumerate(self.shape)]
+        return jnp.broadcast_to(array, target).reshape(-1)
+
     def gradient(self, array: Array, shared: Axes) -> Array:
         """The elements of (P, G, C) in the array's dimensions, summed over `shared` axes."""
         front, _, _, *last = self.blocks
@@ -61,6 +72,12 @@ class View(NamedTuple):
         array = array.reshape([n if i in kept else 1 for i, n in enumerate(self.shape)])
         axes = tuple(axis for axis in shared if array.shape[axis] > 1)
         return jnp.sum(array, axes, keepdims=True) if axes else array
+
+
+def _repeated(letters: str) -> str:
+    """The letters with parameters that vary along all dimensions before the one they vary along."""
+    kept = len(letters) - len(letters.lstrip("k"))
+    return letters[:kept].upper() + letters[kept:]
 
 
 def view(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = ()) -> View | None:
@@ -77,7 +94,8 @@ def view(shape: Sequence[int], axes: Axes, varying: Iterable[Sequence[bool]] = (
     for i in dimensions:
         letter = "r" if i - len(shape) in axes else "k"
         letters += letter.upper() if any(flag[i] for flag in flags) else letter
-    match = _PATTERN.match(letters)
+    # Parameters that differ by sample and are shared by what `vmap` put in front are repeated.
+    match = _PATTERN.match(letters) or _PATTERN.match(_repeated(letters))
     if match is None or 0 in shape:
         return None
     blocks = [tuple(dimensions[slice(*match.span(name))]) for name in "PNMGC"]

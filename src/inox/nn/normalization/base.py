@@ -7,7 +7,14 @@ import jax
 import numpy as np
 from jax import lax
 
-from ...functional.arguments import ArrayLike, check_epsilon, scale_or_bias, static_axes
+from ...functional.arguments import (
+    ArrayLike,
+    AxisName,
+    check_axis_name,
+    check_epsilon,
+    scale_or_bias,
+    static_axes,
+)
 from ...kernels.backends import check_name
 from ..module import Module
 from ..parameter import Parameter
@@ -116,3 +123,9 @@ def static_axis(axis: int | Sequence[int]) -> Axis:
     """`axis` as an integer or a tuple, so that it can be part of the static configuration."""
     axes = static_axes(axis)
     return axes[0] if len(axes) == 1 and np.ndim(axis) == 0 else axes
+
+
+def static_names(axis_name: AxisName) -> AxisName:
+    """Names of mapped axes, bound or not, so that they can be part of the static configuration."""
+    check_axis_name(axis_name)
+    return tuple(axis_name) if isinstance(axis_name, list) else axis_name

@@ -10,7 +10,6 @@ import numpy as np
 from ...functional.arguments import (
     ArrayLike,
     AxisName,
-    check_axis_name,
     check_switch,
     check_unit_interval,
     positive_integer,
@@ -28,7 +27,7 @@ from ...functional.pooling import SplitMoments
 from ..parameter import Parameter
 from ..state import State, StateEntry, StateKey
 from . import entries
-from .base import NormalizationLayer, constant, holds_numbers, static_number
+from .base import NormalizationLayer, constant, holds_numbers, static_names, static_number
 from .checks import (
     check_by_channel,
     check_channels,
@@ -138,7 +137,6 @@ class BatchNorm(NormalizationLayer):
                 f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
                 f"shape {np.shape(momentum)}. Map over several with jax.vmap."
             )
-        check_axis_name(axis_name)
         check_switch(warmup, "warmup")
         check_switch(skip_nonfinite, "skip_nonfinite")
         super().__init__(epsilon, scale, bias, implementation)
@@ -146,7 +144,7 @@ class BatchNorm(NormalizationLayer):
             check_by_channel(parameter, name, channels)
         self.channels = channels
         self.momentum = static_number(momentum)
-        self.axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
+        self.axis_name = static_names(axis_name)
         self.skip_nonfinite = bool(skip_nonfinite)
         self.warmup = bool(warmup)
         self.training = True

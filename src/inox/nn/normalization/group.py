@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import jax
 
-from ...functional.arguments import ArrayLike, positive_integer
-from ...functional.norms import group_norm
+from ...functional.arguments import ArrayLike, AxisName, positive_integer
+from ...functional.groups import group_norm
 from ..parameter import Parameter
-from .base import Axis, NormalizationLayer, static_axis
+from .base import Axis, NormalizationLayer, static_axis, static_names
 
 Array = jax.Array
 
@@ -28,6 +28,10 @@ class GroupNorm(NormalizationLayer):
             (-3, -2, -1) each image, as in the paper.
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the channels are split over, in
+            the order of their positions, the last name fastest. `groups` counts those of all
+            channels; a group may lie on one device or span several. Scale and bias are those of
+            the channels here.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
@@ -47,6 +51,7 @@ class GroupNorm(NormalizationLayer):
 
     groups: int
     axis: Axis
+    axis_name: AxisName
 
     def __init__(
         self,
@@ -56,12 +61,14 @@ class GroupNorm(NormalizationLayer):
         axis: int | Sequence[int] = -1,
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
+        axis_name: AxisName = None,
         implementation: str | None = None,
     ) -> None:
         groups = positive_integer(groups, "groups")
         super().__init__(epsilon, scale, bias, implementation)
         self.groups = groups
         self.axis = static_axis(axis)
+        self.axis_name = static_names(axis_name)
         _check_last_axis(self.axis)
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
             _check_groups(parameter, name, groups)
@@ -79,10 +86,17 @@ class GroupNorm(NormalizationLayer):
 
         Raises:
             TypeError: If `x` is complex or `where` isn't boolean.
-            ValueError: If `groups` doesn't divide the channels, an axis is out of range or an
-                operand does not broadcast to `x`.
+            ValueError: If `groups` doesn't divide the channels, an axis is out of range, an operand
+                does not broadcast to `x` or `axis_name` is not bound.
         """
-        return group_norm(x, self.groups, axis=self.axis, where=where, **self._operands())
+        return group_norm(
+            x,
+            self.groups,
+            axis=self.axis,
+            where=where,
+            axis_name=self.axis_name,
+            **self._operands(),
+        )
 
 
 def _check_last_axis(axis: Axis) -> None:

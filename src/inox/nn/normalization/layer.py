@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import jax
 
-from ...functional.arguments import ArrayLike, floating
+from ...functional.arguments import ArrayLike, AxisName, floating
 from ...functional.norms import layer_norm
 from ..parameter import Parameter
-from .base import Axis, NormalizationLayer, static_axis
+from .base import Axis, NormalizationLayer, static_axis, static_names
 
 Array = jax.Array
 
@@ -23,6 +23,9 @@ class LayerNorm(NormalizationLayer):
             (static) or an array (a leaf).
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
+            over: mean and variance are those of all parts, weighted by count. Scale and bias are
+            those of this part.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
@@ -34,6 +37,7 @@ class LayerNorm(NormalizationLayer):
         >>> layer
         LayerNorm(
           axis=-1,
+          axis_name=None,
           bias=Parameter(float32[64]),
           epsilon=1e-05,
           implementation=None,
@@ -49,6 +53,7 @@ class LayerNorm(NormalizationLayer):
     """
 
     axis: Axis
+    axis_name: AxisName
 
     def __init__(
         self,
@@ -57,10 +62,12 @@ class LayerNorm(NormalizationLayer):
         *,
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
+        axis_name: AxisName = None,
         implementation: str | None = None,
     ) -> None:
         super().__init__(epsilon, scale, bias, implementation)
         self.axis = static_axis(axis)
+        self.axis_name = static_names(axis_name)
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Normalizes `x`.
@@ -75,9 +82,12 @@ class LayerNorm(NormalizationLayer):
 
         Raises:
             TypeError: If `x` is complex or `where` isn't boolean.
-            ValueError: If an axis is out of range or an operand does not broadcast to `x`.
+            ValueError: If an axis is out of range, an operand does not broadcast to `x` or
+                `axis_name` is not bound.
         """
-        return layer_norm(x, axis=self.axis, where=where, **self._operands())
+        return layer_norm(
+            x, axis=self.axis, where=where, axis_name=self.axis_name, **self._operands()
+        )
 
 
 class InstanceNorm(LayerNorm):
@@ -94,6 +104,9 @@ class InstanceNorm(LayerNorm):
             (static) or an array (a leaf).
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
+            over: mean and variance are those of all parts, weighted by count. Scale and bias are
+            those of this part.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
@@ -118,10 +131,12 @@ class InstanceNorm(LayerNorm):
         *,
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
+        axis_name: AxisName = None,
         implementation: str | None = None,
     ) -> None:
         NormalizationLayer.__init__(self, epsilon, scale, bias, implementation)
         spatial = None if axis is None else static_axis(axis)
+        self.axis_name = static_names(axis_name)
         self.axis: Axis | None = spatial  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -137,12 +152,12 @@ class InstanceNorm(LayerNorm):
 
         Raises:
             TypeError: If `x` is complex or `where` isn't boolean.
-            ValueError: If there is no spatial axis, an axis is out of range or an operand does not
-                broadcast to `x`.
+            ValueError: If there is no spatial axis, an axis is out of range, an operand does not
+                broadcast to `x` or `axis_name` is not bound.
         """
         x = floating(x)
         axis = _spatial_axes(x) if self.axis is None else self.axis
-        return layer_norm(x, axis=axis, where=where, **self._operands())
+        return layer_norm(x, axis=axis, where=where, axis_name=self.axis_name, **self._operands())
 
 
 def _spatial_axes(x: Array) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from ...functional.arguments import ArrayLike
+from ...functional.arguments import ArrayLike, AxisName
 from ...functional.root_mean_square import rms_norm
 from ...functional.scaling_arguments import (
     check_offset_has_scale,
@@ -15,7 +15,15 @@ from ...functional.scaling_arguments import (
     rounding_dtype,
 )
 from ..parameter import Parameter
-from .base import Axis, NormalizationLayer, constant, holds_numbers, static_axis, static_number
+from .base import (
+    Axis,
+    NormalizationLayer,
+    constant,
+    holds_numbers,
+    static_axis,
+    static_names,
+    static_number,
+)
 
 Array = jax.Array
 
@@ -40,6 +48,9 @@ class RMSNorm(NormalizationLayer):
         normalized_dtype: A floating-point dtype to which the normalized `x` is rounded before it is
             scaled: that of `x` in Llama and T5. The product is in the dtype of the statistics,
             rounded to that of `x`. None for no rounding but the last.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the normalized axes are split
+            over: the mean square is that of all parts, weighted by count. The scale is that of this
+            part.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
@@ -60,6 +71,7 @@ class RMSNorm(NormalizationLayer):
     """
 
     axis: Axis
+    axis_name: AxisName
     scale_offset: float | Array
     normalized_dtype: np.dtype | None
 
@@ -71,10 +83,12 @@ class RMSNorm(NormalizationLayer):
         scale: ArrayLike | Parameter | None = None,
         scale_offset: float | Array = 0.0,
         normalized_dtype: DTypeLike | None = None,
+        axis_name: AxisName = None,
         implementation: str | None = None,
     ) -> None:
         super().__init__(epsilon, scale, implementation=implementation)
         self.axis = static_axis(axis)
+        self.axis_name = static_names(axis_name)
         check_scale_offset(scale_offset)
         check_offset_has_scale(scale_offset, self.scale)
         self.scale_offset = static_number(scale_offset)
@@ -106,8 +120,8 @@ class RMSNorm(NormalizationLayer):
 
         Raises:
             TypeError: If `x` is complex or `where` isn't boolean.
-            ValueError: If an axis is out of range, an operand does not broadcast to `x`, or
-                `normalized_dtype` is wider than the statistics.
+            ValueError: If an axis is out of range, an operand does not broadcast to `x`,
+                `normalized_dtype` is wider than the statistics, or `axis_name` is not bound.
         """
         operands = self._operands()
         del operands["bias"]  # there is none
@@ -115,6 +129,7 @@ class RMSNorm(NormalizationLayer):
             x,
             axis=self.axis,
             where=where,
+            axis_name=self.axis_name,
             scale_offset=constant(self.scale_offset),
             normalized_dtype=self.normalized_dtype,
             **operands,

@@ -1,0 +1,150 @@
+"""Group norm: the last axis in groups, each normalized by itself."""
+
+import functools
+from collections.abc import Hashable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ..kernels.backends import check_implementation
+from ..kernels.explicit_sharding import (
+    mapped_as,
+    merge_last_axes,
+    split_last_axis,
+    split_of_last_axis,
+)
+from .arguments import (
+    ArrayLike,
+    AxisName,
+    affine_array,
+    affine_operand,
+    bound_names,
+    check_epsilon,
+    epsilon_operand,
+    floating,
+    group_count,
+    mask_operand,
+    negative_axes,
+)
+from .means import Reduction, accumulator, masked
+from .normalize import normalize
+from .pooling_over_devices import devices_along
+from .split_rows import blocks_of, normalize_split_groups
+
+Array = jax.Array
+Names = tuple[Hashable, ...]
+
+
+def group_norm(
+    x: ArrayLike,
+    groups: int,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: float | Array = 1e-05,
+    where: ArrayLike | None = None,
+    axis_name: AxisName = None,
+    implementation: str | None = None,
+) -> Array:
+    r"""Normalizes groups of channels, then scales and shifts.
+
+    .. math:: y = \frac{x - \mathbb{E}[x]}{\sqrt{\mathbb{V}[x] + \epsilon}} \gamma + \beta
+
+    with the mean and variance of each group of :math:`C / G` neighbouring channels.
+
+    Args:
+        x: The input, with shape :math:`(*, C)`.
+        groups: The number of groups :math:`G`, which divides :math:`C`.
+        scale: The scale :math:`\gamma`, broadcast against `x` from the right.
+        bias: The bias :math:`\beta`, broadcast against `x` from the right.
+        axis: The axes that are pooled, the last among them: -1 normalizes each position apart,
+            (-3, -2, -1) each image, as in the paper.
+        epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
+        where: A boolean mask with the rank of `x`, of the elements that take part; the output
+            is 0 elsewhere.
+        axis_name: Names of mapped axes (`shard_map`, `vmap`) that the channels are split over, in
+            the order of their positions, the last name fastest. `groups` counts those of all
+            channels; a group may lie on one device or span several. Scale and bias are those of
+            the channels here.
+        implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
+
+    Returns:
+        The output, with the shape and dtype of `x`.
+
+    Raises:
+        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
+        ValueError: If `groups` doesn't divide the channels, an axis is out of range or repeated or
+            the last one missing, an operand does not broadcast to `x`, epsilon is negative or not
+            finite, `axis_name` is not bound, or the implementation is not there.
+
+    Example:
+        >>> x = jax.numpy.array([1.0, 3.0, 10.0, 30.0])
+        >>> print(group_norm(x, groups=2, epsilon=0.0))
+        [-1.  1. -1.  1.]
+
+    References:
+        | Group Normalization (Wu & He, 2018)
+        | https://arxiv.org/abs/1803.08494
+    """
+    x = floating(x)
+    axes = negative_axes(axis, x.shape)
+    check_implementation(implementation, where, axes)
+    if -1 not in axes:
+        raise ValueError(
+            f"axis must include the last axis, the one that is split into groups; found {axis!r}. "
+            "Add -1, for example axis=(-3, -2, -1) for images."
+        )
+    names = bound_names(axis_name)
+    devices = devices_along(names)
+    groups = group_count(groups, x.shape[-1] * devices, (*x.shape[:-1], x.shape[-1] * devices))
+    check_epsilon(epsilon, accumulator(x.dtype))
+    reduction = Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation)
+    scale, bias = affine_array(scale, x, "scale"), affine_array(bias, x, "bias")
+    mask = mask_operand(where, x)
+    if names:
+        # A device has its channels in blocks, of which `together` make up a group.
+        blocks, together = blocks_of(groups, x.shape[-1], devices)
+        return _group_normalized(reduction, blocks, together, names, x, epsilon, scale, bias, mask)
+    if split := split_of_last_axis(x):
+        names, devices = split
+        blocks, together = blocks_of(groups, x.shape[-1] // devices, devices)
+        if together > 1:  # which no array of groups beside channels can say by its type
+            on_parts = functools.partial(_group_normalized, reduction, blocks, together, names)
+            dtype = accumulator(x.dtype)
+            scale, bias = (affine_operand(array, x, dtype, mask) for array in (scale, bias))
+            return mapped_as(on_parts, x, jnp.asarray(epsilon, dtype), scale, bias, mask)
+    return _group_normalized(reduction, groups, 1, names, x, epsilon, scale, bias, mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
+def _group_normalized(
+    reduction: Reduction,
+    blocks: int,
+    together: int,
+    names: Names,
+    x: Array,
+    epsilon: float | Array,
+    scale: Array | None,
+    bias: Array | None,
+    where: Array | None,
+) -> Array:
+    """What follows the checks: one program, also outside of the caller's compiled code."""
+    dtype = accumulator(x.dtype)
+
+    def split(array: Array | None) -> Array | None:
+        """(..., C) as (..., G, C / G)."""
+        return None if array is None else split_last_axis(array, blocks)
+
+    # Masked before anything reads it: NaN in padding would stop a program that looks for NaN.
+    split_x = split_last_axis(masked(x, where), blocks)
+    operands = (
+        split_x,
+        epsilon_operand(epsilon, split_x, dtype),
+        split(affine_operand(scale, x, dtype, where)),
+        split(affine_operand(bias, x, dtype, where)),
+        split(where),
+    )
+    if together == 1:  # a block is a group, and needs no other device
+        return merge_last_axes(normalize(reduction, *operands), x)
+    return merge_last_axes(normalize_split_groups(reduction, names, together, *operands), x)

@@ -1,0 +1,165 @@
+"""The operations on slices as programs of XLA's own operations, for its compilers of GPU and TPU.
+
+Counted on what those compilers make of them, in arrays of the size of x that cross memory
+(`docs/platforms.md` has the figures): the mean first, its correction and the variance after, which
+is the reference, is one kernel on GPUs where a slice is a row of up to :data:`ROW` elements, and
+three or more passes everywhere else; :mod:`.pilot` takes one.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..kernel import Axes, Kernel, Run
+from .joint_sums import staged_sum
+from .pilot import Slices, slices
+
+Array = jax.Array
+
+# The longest row that XLA for GPUs keeps in one kernel.
+ROW = 2**15
+# The shortest slice that is worth a pilot.
+SHORT = 64
+
+
+def _plain(operands: Mapping[str, Any], axes: Axes) -> bool:
+    """Whether there is no mask, one epsilon, and an x of the shape of all operands."""
+    x = operands["x"]
+    return (
+        "where" not in operands
+        and ("epsilon" not in operands or operands["epsilon"].size == 1)
+        and 0 not in x.shape
+        and bool(axes)
+        and all(
+            m in (1, n)
+            for operand in operands.values()
+            for m, n in zip(operand.shape, x.shape, strict=True)
+        )
+    )
+
+
+def _is_row(x: Any, axes: Axes) -> bool:
+    """Whether a slice is contiguous and not too long for one kernel."""
+    trailing = set(axes) == set(range(-len(axes), 0))
+    return trailing and math.prod(x.shape[axis] for axis in axes) <= ROW
+
+
+def _moments(
+    operands: Mapping[str, Any], *, axes: Axes, implementation: str | None, centred: bool
+) -> Run | None:
+    x = operands["x"]
+    if not centred or not _plain(operands, axes) or _is_row(x, axes) or _count(x, axes) < SHORT:
+        return None
+
+    def run(*, x: Array) -> tuple[Array, ...]:
+        found = slices(x, axes, centred=True)
+        nearest = found.pilot + found.offset
+        return nearest, (found.pilot - nearest) + found.offset, found.variance
+
+    return run
+
+
+def _count(x: Any, axes: Axes) -> int:
+    return math.prod(x.shape[axis] for axis in axes)
+
+
+def _normalize(
+    operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
+) -> Run | None:
+    x = operands["x"]
+    row = _is_row(x, axes)
+    if not _plain(operands, axes) or (row and centred) or _count(x, axes) < SHORT:
+        return None
+
+    def run(
+        *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
+    ) -> tuple[Array, ...]:
+        dtype = x.dtype
+        if row:
+            y = _root_mean_square(x.astype(epsilon.dtype), epsilon, axes)
+        else:
+            found = slices(x, axes, centred=centred)
+            y = found.deviation(x) * found.reciprocal_deviation(epsilon)[0]
+        y = y if scale is None else y * scale
+        y = y if bias is None else y + bias
+        return (y.astype(dtype),)
+
+    return run
+
+
+def _root_mean_square(x: Array, epsilon: Array, axes: Axes) -> Array:
+    """RMS norm of rows, by one kernel.
+
+    XLA for GPUs takes a sum and what is made of it, however long, into the kernel of the rows that
+    it is applied to, but only behind a first such step that is as simple as subtracting a mean: 2.0
+    arrays of the size of x cross memory in place of 3.0. So a largest number times 0 is subtracted.
+    (It is NaN where a number is infinite, as the result is.)
+    """
+    largest = jnp.max(jnp.abs(x), axes, keepdims=True)
+    x = x - largest * jnp.zeros_like(largest)
+    count = _count(x, axes)
+    small = jnp.asarray(2.0 ** -max(0, math.ceil(math.log2(max(1, count / 256)) / 2)), x.dtype)
+    total = jnp.sum(jnp.square(x * small), axes, keepdims=True)
+    variance = total / jnp.asarray(count, x.dtype) / jnp.square(small)
+    zero = jnp.zeros_like(variance)
+    return x * Slices(zero, zero, variance).reciprocal_deviation(epsilon)[0]
+
+
+def _cotangent(
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    outputs: tuple[tuple[str, Axes], ...],
+) -> Run | None:
+    r"""The gradients: with :math:`g = \gamma \bar y`, two steps over memory.
+
+    One for the moments and the means of g and :math:`g (x - m)` (x and dy are read), one for what
+    is made of them element by element, with the sums for the parameters on the way (x and dy are
+    read, dx is written): 5 arrays cross memory. Without steps XLA for GPUs puts those of dx into
+    one kernel and the parameters' gradients into others: 8 for a layer norm of 8192 rows of 768 in
+    float32, 11 in bfloat16.
+    """
+    x, dy = operands["x"], operands["dy"]
+    if not _plain(operands, axes) or x.shape != dy.shape:
+        return None
+    if any(name == "epsilon_tangent" for name, _ in outputs) or _count(x, axes) < SHORT:
+        return None
+
+    def run(
+        *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
+    ) -> tuple[Array, ...]:
+        found = slices(x, axes, dy, scale, centred=centred)
+        # What both steps have in common would be written by the first for the second.
+        x, dy = lax.optimization_barrier((x, dy))
+        wide = dy.astype(epsilon.dtype)
+        g = wide if scale is None else wide * scale
+        rstd, power, denominator = found.reciprocal_deviation(epsilon)
+        deviation = found.deviation(x)
+        assert found.of_g is not None
+        assert found.of_product is not None
+        along = ((found.of_product * power) / denominator) * power
+        results: list[Array] = []
+        for name, shared in outputs:
+            if name == "x_tangent":
+                dx = rstd * ((g - found.of_g) - deviation * along)
+                results.append(dx.astype(x.dtype))
+            else:
+                terms = wide * (deviation * rstd) if name == "scale_tangent" else wide
+                varies = [i for i in range(x.ndim) if i - x.ndim in shared and x.shape[i] > 1]
+                results.append(staged_sum(terms, varies))
+        return tuple(results)
+
+    return run
+
+
+PROGRAMS: Mapping[str, Kernel] = {
+    "moments": _moments,
+    "normalize": _normalize,
+    "normalize_cotangent": _cotangent,
+}
