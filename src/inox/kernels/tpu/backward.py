@@ -80,10 +80,10 @@ def gradients_of_rows(
     row = shape_like(x, (1, lanes.channels), jnp.float32)
 
     def kernel(epsilon_ref: Any, dy_ref: Any, x_ref: Any, *refs: Any) -> None:
-        refs = list(refs)
-        scale_ref = refs.pop(0) if scale is not None else None
-        outputs = dict(zip(names, refs, strict=False))
-        scratch = refs[len(names) :]
+        given = len(parameters)
+        scale_ref = refs[0] if given else None
+        outputs = dict(zip(names, refs[given:], strict=False))
+        scratch = refs[given + len(names) :]
         columns = {
             name: ColumnSums(lanes, *scratch[2 * i : 2 * i + 2]) for i, name in enumerate(sums)
         }

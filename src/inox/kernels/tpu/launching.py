@@ -4,7 +4,7 @@ Here alone it is told whether Mosaic compiles them or JAX interprets them, which
 by :func:`interpreted`: there is no TPU where they run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ _interpret: Any = False
 
 
 @contextmanager
-def interpreted(how: Any = True) -> Iterator[None]:
+def interpreted(how: Any = True) -> Generator[None]:
     """Kernels that are traced meanwhile are interpreted, on any platform.
 
     Args:
