@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from .accelerators.backend import BACKEND as ACCELERATOR
 from .cpu.backend import BACKEND as CPU
+from .gpu.backend import BACKEND as GPU
 from .kernel import Backend
 from .tpu.backend import BACKEND as TPU
 
 # By JAX's name of the platform that a computation is lowered for.
 BACKENDS: Mapping[str, Backend] = {
     "cpu": CPU,
-    "cuda": ACCELERATOR,
-    "rocm": ACCELERATOR,
+    "cuda": GPU,
+    "rocm": GPU,
     "tpu": TPU,
 }
 

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Mapping
 
-from ..accelerators.programs import PROGRAMS
 from ..kernel import Backend, Kernel
 from ..switch import switched_off
 from .calls import CALLS
@@ -28,5 +27,4 @@ BACKEND = Backend(
     # Its compiler knows no `custom_partitioning`: it answers "Custom emitter for
     # CustomSPMDPartitioning not found" (libtpu 0.0.42, https://github.com/jax-ml/jax/issues/38196).
     partitioned=False,
-    programs=PROGRAMS,
 )

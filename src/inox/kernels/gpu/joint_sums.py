@@ -1,4 +1,4 @@
-"""Sums in as few passes over memory as XLA's compilers for GPU and TPU can be led to."""
+"""Sums in as few passes over memory as XLA's compiler for GPUs can be led to."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The bounds hold for what accelerators' compilers are given, carried out here."""
+"""The bounds hold for what XLA for GPUs is given, carried out here."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.accuracy.test_grid import LONG_CASES, failures
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_programs_of_accelerators_are_within_the_bounds(layout, dtype, rng):
+def test_programs_of_gpus_are_within_the_bounds(layout, dtype, rng):
     """Output, gradients, mean and variance on all the kinds of data that fit the dtype."""
     cases = [case for case in CASES if dtype in case.dtypes]
     assert failures(layout, cases, dtype, rng, "cuda") == []

@@ -1,4 +1,4 @@
-"""What GPUs and TPUs have besides the references, as the contract of a backend asks for it."""
+"""What GPUs have besides the references, as the contract of a backend asks for it."""
 
 from ..kernel import Backend
 from .programs import PROGRAMS

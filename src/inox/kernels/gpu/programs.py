@@ -1,6 +1,6 @@
-"""The operations on slices as programs of XLA's own operations, for its compilers of GPU and TPU.
+"""The operations on slices as programs of XLA's own operations, for its compiler for GPUs.
 
-Counted on what those compilers make of them, in arrays of the size of x that cross memory
+Counted on what that compiler makes of them, in arrays of the size of x that cross memory
 (`docs/platforms.md` has the figures): the mean first, its correction and the variance after, which
 is the reference, is one kernel on GPUs where a slice is a row of up to :data:`ROW` elements, and
 three or more passes everywhere else; :mod:`.pilot` takes one.

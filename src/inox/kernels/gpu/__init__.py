@@ -1,0 +1,1 @@
+"""Programs of XLA's own operations in the form that its compiler for GPUs fuses best."""
