@@ -3,8 +3,9 @@
 A kernel is an instruction of the computation that starts, or of a loop or a call in it. Inside a
 fusion nothing reaches the memory. Counted are operands and results in the device's main memory,
 each once: a kernel that reads an array twice over, with the second reading from a cache or not, is
-not told from one that reads it once. Of a choice made while the program runs all branches are
-counted. Instructions on single numbers are left out.
+not told from one that reads it once. Of a choice made while the program runs the branch that moves
+least is counted: the others are for data that are rare. Instructions on single numbers are left
+out.
 """
 
 import re
@@ -63,10 +64,19 @@ def _sliced(program: Program, fusion: Instruction) -> dict[int, list[Array]]:
         for line in lines:
             if line.opcode != "parameter":
                 continue
-            users = [user for user in lines if line.name in user.operands]
-            if users and all(u.opcode in SLICES and u.operands[0] == line.name for u in users):
+            users = _users(lines, line.name)
+            if users and all(user.opcode in SLICES for user in users):
                 found[int(line.inside)] = [array for user in users for array in user.types]
     return found
+
+
+def _users(lines: list[Instruction], name: str) -> list[Instruction]:
+    """What reads the elements of an array, under that name or another."""
+    users: list[Instruction] = []
+    for line in lines:
+        if name in line.operands:
+            users += _users(lines, line.name) if line.opcode == "bitcast" else [line]
+    return users
 
 
 def moved(
@@ -107,9 +117,12 @@ def _kernels(program: Program, computation: str, times: int) -> Iterator[Kernel]
         if line.opcode in WITHOUT_KERNEL or line.opcode.endswith(("-done", "-update")):
             continue
         if line.opcode in ENTERED:
-            for name in line.called():
-                if name in program.computations:
-                    yield from _kernels(program, name, times * line.trips)
+            called = [name for name in line.called() if name in program.computations]
+            entered = [list(_kernels(program, name, times * line.trips)) for name in called]
+            if line.opcode == "conditional":
+                entered = [min(entered, key=lambda branch: sum(kernel.bytes for kernel in branch))]
+            for branch in entered:
+                yield from branch
             continue
         if line.opcode == "custom-call" and NAMES_OF_MEMORY.search(line.attributes):
             continue

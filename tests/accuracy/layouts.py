@@ -42,7 +42,7 @@ class Layout:
     def program(self, implementation: str) -> Callable[..., dict[str, jax.Array]]:
         """(x, dy, scale, bias, epsilon) -> every result, in one function to compile.
 
-        For `"cuda"` it is what XLA is given there, carried out here with sums in pairs.
+        For `"cuda"` it is what XLA is given there, carried out here with sums in lanes.
         """
         if implementation == "cuda":
             return with_tree_sums(expand(self.program("xla"), platform=implementation))

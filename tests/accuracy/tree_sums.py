@@ -2,7 +2,7 @@
 
 XLA's compiler for CPU adds few numbers one after the other, where those for GPU and TPU have a lane
 for each of some hundred partial sums. What a program meant for them loses is measured with sums in
-pairs, so that the figure isn't that of the CPU's own order.
+lanes, so that the figure isn't that of the CPU's own order.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from jax import lax
 
 
 def with_tree_sums(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of arrays with every sum over axes in its program added up in pairs."""
+    """A function of arrays with every sum over axes in its program added up in lanes."""
 
     def run(*arguments: Any) -> Any:
         program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
@@ -37,10 +37,10 @@ def _evaluate(program: Any, constants: Sequence[Any], arguments: Sequence[Any]) 
 def _results(equation: Any, operands: list[Any]) -> Sequence[Any]:
     name, parameters = equation.primitive.name, equation.params
     if name == "reduce_sum" and jnp.issubdtype(operands[0].dtype, jnp.floating):
-        return [_in_pairs(operands[0], parameters["axes"])]
+        return [_in_lanes(operands[0], parameters["axes"])]
     if name == "reduce":  # several sums at once
         terms = operands[: len(operands) // 2]
-        return [_in_pairs(term, parameters["dimensions"]) for term in terms]
+        return [_in_lanes(term, parameters["dimensions"]) for term in terms]
     if name in ("pjit", "jit"):
         inner = parameters["jaxpr"]
         return _evaluate(inner.jaxpr, inner.consts, operands)
@@ -55,13 +55,16 @@ def _branch(closed: Any) -> Callable[..., Any]:
     return lambda *operands: _evaluate(closed.jaxpr, closed.consts, operands)
 
 
-def _in_pairs(x: Any, axes: Sequence[int]) -> Any:
+# How many terms are added one after the other, as those of a lane are.
+LANE = 4
+
+
+def _in_lanes(x: Any, axes: Sequence[int]) -> Any:
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     x = jnp.moveaxis(x, axes, range(len(axes))).reshape(-1, *rest)
     while x.shape[0] > 1:
-        if x.shape[0] % 2:
-            x = jnp.concatenate([x, jnp.zeros_like(x[:1])])
-        half = x.shape[0] // 2
-        # Apart from the next round, or all of them become one expression.
-        x = lax.optimization_barrier(x[:half] + x[half:])
+        missing = -x.shape[0] % LANE
+        x = jnp.concatenate([x, jnp.zeros((missing, *rest), x.dtype)])
+        # Apart from the next round, or all of them become one sum.
+        x = lax.optimization_barrier(jnp.sum(x.reshape(-1, LANE, *rest), 1))
     return x[0]

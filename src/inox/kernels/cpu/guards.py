@@ -1,6 +1,7 @@
 """What keeps XLA's CPU compiler from changing the rounding of an elementwise operation."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,8 @@ def _divided(*, x: Array, number: Array | None = None, count: int | None) -> tup
         assert count is not None
         # The reciprocal of a power of two is exact, and XLA does not take the multiplication for
         # too expensive to be fused: 1.2 to 1.5 times faster over many short slices.
-        many = not isinstance(x.size, int) or x.size >= MANY
+        size: Any = x.size  # a symbol, in some exports
+        many = not isinstance(size, int) or size >= MANY
         if count & (count - 1) == 0 and many:
             return (x * jnp.asarray(1 / count, x.dtype),)
         divisor = jnp.full_like(x, count)

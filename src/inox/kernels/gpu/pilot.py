@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..arithmetic import power_near_reciprocal_root, reciprocal_root_near_one
+from ..arithmetic import pinned, power_near_reciprocal_root, reciprocal_root_near_one
 from ..kernel import Axes
 from .joint_sums import joint_sums
 
@@ -82,12 +82,12 @@ def slices(
         zero = jnp.zeros([1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)], dtype)
         return _about(zero, x, axes, dy, scale, centred=False)
     sample = _sample(x, axes).astype(dtype)
-    pilot = lax.optimization_barrier(jnp.mean(sample, axes, keepdims=True))
+    pilot = pinned(jnp.mean(sample, axes, keepdims=True))
     found = _about(pilot, x, axes, dy, scale, centred=True)
     far = jnp.any(lax.square(found.offset) > found.variance)
 
     def again() -> Slices:
-        return _about(pilot + found.offset, x, axes, dy, scale, centred=True)
+        return _about(pilot + pinned(found.offset), x, axes, dy, scale, centred=True)
 
     once: Callable[[], Slices] = lambda: found  # noqa: E731
     return lax.cond(far, again, once)
