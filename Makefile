@@ -129,14 +129,19 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# One stamp for each set of requirements: a second call installs nothing until pyproject.toml or
-# the kernels change. The package itself is installed editable, so that its Python sources may
-# change freely.
+# The package itself, editable, so that its Python sources may change freely. It is built once for
+# all sets of requirements, and again when pyproject.toml or the kernels change.
+$(VENV)/.built: pyproject.toml CMakeLists.txt $(wildcard cmake/*/* csrc/* csrc/*/*) | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# One stamp for each set of requirements: a second call installs nothing. The package is there, so pip
+# installs what its extra asks for beside it.
 $(VENV)/.installed-test: EXTRAS := test,peers
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-conformance: EXTRAS := conformance
 $(VENV)/.installed-lint: EXTRAS := lint
-$(VENV)/.installed-%: pyproject.toml CMakeLists.txt $(wildcard cmake/*/* csrc/* csrc/*/*) | $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+$(VENV)/.installed-%: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet "inox-normalization[$(EXTRAS)]"
 	@touch $@

@@ -62,6 +62,10 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "the page from it; the rest of it stays as it is",
     )  # fmt: skip
     parser.add_argument(
+        "--ours", action="store_true",
+        help="with --update: compile ours alone, and keep what was found of the others",
+    )  # fmt: skip
+    parser.add_argument(
         "--page-from", type=Path, metavar="FILE",
         help="compile nothing; print the tables and make the page from a file of results",
     )  # fmt: skip
@@ -74,6 +78,8 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "what is in on-chip memory",
     )  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.ours and not options.update:
+        parser.error("--ours: give --update, too; what is kept of the others is in a file")
     options.whole = not (options.only or options.cells or options.passes or options.quick)
     if options.check and (
         options.update or options.page_from or options.kernels or not options.whole
@@ -109,7 +115,7 @@ def printed(results: dict[str, Any]) -> None:
 
 def compiled(options: argparse.Namespace) -> dict[str, Any]:
     """Compiles what was asked for."""
-    from . import cells, devices, measuring
+    from . import cells, contestants, devices, measuring
 
     targets = [name for name in options.only if name != TOGETHER]
     wanted = cells.chosen(targets, options.cells, options.passes, options.quick)
@@ -118,7 +124,7 @@ def compiled(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "versions": versions(),
-        "records": measuring.measured(wanted),
+        "records": measuring.measured(wanted, ("ours",) if options.ours else contestants.NAMES),
         "devices": devices.measured(devices.SEVERAL) if TOGETHER in options.only else [],
     }
 

@@ -61,6 +61,13 @@ def _identity(record: dict[str, Any]) -> tuple[Any, ...]:
     return record["target"], named, record["pass"], record.get("split")
 
 
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A record, with those programs of the old one that were not compiled again."""
+    if "programs" not in new:
+        return new
+    return {**new, "programs": {**old["programs"], **new["programs"]}}
+
+
 def updated(whole: Results, again: Results) -> Results:
     """The results with what was compiled again in its place."""
     if whole["versions"] != again["versions"]:
@@ -71,6 +78,6 @@ def updated(whole: Results, again: Results) -> Results:
     found = {**whole, "date": again["date"]}
     for name in ("records", "devices"):
         fresh = {_identity(record): record for record in again[name]}
-        kept = [fresh.pop(_identity(record), record) for record in whole[name]]
+        kept = [_merged(record, fresh.pop(_identity(record), record)) for record in whole[name]]
         found[name] = kept + list(fresh.values())
     return found
