@@ -185,13 +185,14 @@ def test_results_are_saved_a_record_a_line(tmp_path):
 
 
 def test_what_is_compiled_again_takes_its_place():
-    """The rest stays, in order; another compiler's results are not mixed in."""
+    """The rest stays, in order, the others' programs among it; no other compiler's is mixed in."""
     fresh = record("both", ours=figures(1, 100))
     more = record("backward", ours=figures(1, 100))
     again = {**RESULTS, "date": "2026-02-03", "records": [fresh, more], "devices": []}
     found = page.updated(RESULTS, again)
     assert found["date"] == "2026-02-03"
-    assert found["records"] == [RECORDS[0], fresh, RECORDS[2], more]
+    merged = {**fresh, "programs": {**RECORDS[1]["programs"], **fresh["programs"]}}
+    assert found["records"] == [RECORDS[0], merged, RECORDS[2], more]
     assert found["devices"] == RESULTS["devices"]
     with pytest.raises(SystemExit, match="Compile everything again"):
         page.updated(RESULTS, {**again, "versions": {"jax": "1.3"}})

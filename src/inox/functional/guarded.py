@@ -65,7 +65,7 @@ PINNED = Operation(
     lambda *, x: (arithmetic.pinned(x),),
     results=lambda types, **_: all_known([same_as("x", types)]),
 )
-# A deviation from the mean, exactly 0 in a slice of equal numbers.
+# A reciprocal standard deviation, 0 in a slice of equal numbers.
 LEVELLED = Operation(
     "levelled",
     ("x", "variance", "mean"),
@@ -100,7 +100,7 @@ def _pinned_derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
 
 @jax.custom_jvp
 def levelled(x: Array, variance: Array, mean: Array) -> Array:
-    """A deviation `x`, 0 where the variance is smaller than that of unequal numbers can be."""
+    """`x`, 0 where the variance is smaller than that of unequal numbers can be."""
     return apply(LEVELLED, {}, x=x, variance=variance, mean=mean)[0]
 
 

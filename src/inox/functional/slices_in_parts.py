@@ -72,7 +72,8 @@ def _standardized(
     rstd, denominator = reciprocal_deviation(whole.denominator(epsilon), whole.scale)
     count = jnp.maximum(whole.count, jnp.ones_like(whole.count))
     along, product = sums if weights is not None else (count, count)
-    return Standardized(deviation, rstd, denominator, whole.scale, count, where), along, product
+    standard = Standardized(deviation, rstd, denominator, whole.scale, count, where, rstd)
+    return standard, along, product
 
 
 def _gathered(

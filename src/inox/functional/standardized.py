@@ -24,6 +24,7 @@ class Standardized(NamedTuple):
         scale: A power of two near `rstd` (:class:`.pooling.SplitMoments`).
         count: How many elements take part.
         where: Which do; None for all.
+        factor: What the deviation is multiplied with: `rstd`, but 0 for a slice of equal numbers.
     """
 
     deviation: Array
@@ -32,11 +33,12 @@ class Standardized(NamedTuple):
     scale: Array
     count: Number  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
     where: Array | None
+    factor: Array
 
     @property
     def xhat(self) -> Array:
         """The standardized array."""
-        return masked(self.deviation * self.rstd, self.where)
+        return masked(self.deviation * self.factor, self.where)
 
 
 def standardized(
@@ -46,10 +48,11 @@ def standardized(
     number = count(x.shape, reduction.axes, where, accumulator(x.dtype))
     moments = split_moments(upcasting(x), where, epsilon, reduction)
     deviation = centre(x, moments.mean, moments.mean_low, where)
-    if reduction.centred:
-        deviation = levelled(deviation, moments.scaled, moments.mean * moments.scale)
     rstd, denominator = reciprocal_deviation(moments.denominator(epsilon), moments.scale)
-    return Standardized(deviation, rstd, denominator, moments.scale, number, where)
+    factor = rstd
+    if reduction.centred:
+        factor = levelled(rstd, moments.scaled, moments.mean * moments.scale)
+    return Standardized(deviation, rstd, denominator, moments.scale, number, where, factor)
 
 
 def reciprocal_deviation(denominator: Array, scale: Array) -> tuple[Array, Array]:

@@ -39,8 +39,8 @@ def pinned(a: Array) -> Array:
     return _cut(a, 2)
 
 
-def levelled(deviation: Array, variance: Array, mean: Array) -> Array:
-    r"""A deviation, exactly 0 in a slice of equal numbers.
+def levelled(x: Array, variance: Array, mean: Array) -> Array:
+    r"""What a deviation is multiplied with, exactly 0 in a slice of equal numbers.
 
     Where a count is divided by its rounded reciprocal, or by an approximate division, a slice of n
     numbers c keeps a deviation of :math:`2^{-24}` of the few units in the last place by which the
@@ -51,7 +51,7 @@ def levelled(deviation: Array, variance: Array, mean: Array) -> Array:
     digits = int(jnp.finfo(mean.dtype).nmant) + 1
     bound = jnp.square(mean * jnp.asarray(2.0 ** -(digits * 3 // 2 + 2), mean.dtype))
     none = (variance <= bound) & (bound <= jnp.finfo(mean.dtype).max)
-    return jnp.where(none, jnp.zeros_like(deviation), deviation)
+    return jnp.where(none, jnp.zeros_like(x), x)
 
 
 def reciprocal_root_near_one(v: Array) -> Array:
