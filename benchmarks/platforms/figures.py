@@ -12,15 +12,17 @@ def figures(compiled: Any) -> Figures:
     """Kernels, bytes, cycles and temporary memory.
 
     `kernels` leaves out what moves arrays to on-chip memory beside other kernels (`prefetches`);
-    `bytes` has them. `cycles` is the sum of what the compiler for TPU estimates, 0 on a GPU.
+    `bytes` has them. `cycles` is the sum of what the compiler for TPU estimates, 0 on a GPU and
+    where a kernel was handed to it, of which it estimates nothing.
     """
-    found = kernels(read(compiled.as_text()))
+    text = compiled.as_text()
+    found, handed = kernels(read(text)), 'custom_call_target="tpu_custom_call"' in text
     memory = compiled.memory_analysis()
     prefetches = sum(kernel.times for kernel in found if kernel.is_prefetch)
     return {
         "kernels": sum(kernel.times for kernel in found) - prefetches,
         "prefetches": prefetches,
         "bytes": sum(kernel.bytes for kernel in found),
-        "cycles": sum(kernel.times * kernel.cycles for kernel in found),
+        "cycles": 0 if handed else sum(kernel.times * kernel.cycles for kernel in found),
         "temporary": 0 if memory is None else memory.temp_size_in_bytes,
     }
