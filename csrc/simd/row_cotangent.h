@@ -163,14 +163,13 @@ void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dsc
   const bool blocks = blocks_of_cotangent<T, V>(rows);
   for_each_block(rows, begin, end, blocks, [&](Place at) {
     cotangent_block<T, V, centred, wants_parameters, true, kBlock, 0, plain>(rows, at, dscale,
-                                                                                 dbias);
+                                                                             dbias);
   }, [&](Place at, auto fixed) {
     constexpr int length = decltype(fixed)::value;
     cotangent_block<T, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at, dscale,
                                                                                   dbias);
   }, [&](Place at) {
-    cotangent_block<T, V, centred, wants_parameters, true, 1, 0, plain>(rows, at, dscale,
-                                                                            dbias);
+    cotangent_block<T, V, centred, wants_parameters, true, 1, 0, plain>(rows, at, dscale, dbias);
   });
 }
 
