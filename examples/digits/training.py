@@ -45,9 +45,7 @@ def make_optimizer(model: Network, steps: int) -> optax.GradientTransformation:
     """
     decayed = jax.tree.map(operator.not_, nn.is_norm_parameter(model))
     schedule = optax.cosine_decay_schedule(LEARNING_RATE, steps)
-    # Adam makes a whole step of a gradient that is 0 but for its rounding, up or down. An epsilon well
-    # above rounding errors keeps runs comparable that add up in another order.
-    return optax.adamw(schedule, eps=1e-5, weight_decay=WEIGHT_DECAY, mask=decayed)
+    return optax.adamw(schedule, weight_decay=WEIGHT_DECAY, mask=decayed)
 
 
 def make_step(optimizer: optax.GradientTransformation) -> Callable:
