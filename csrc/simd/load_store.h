@@ -104,13 +104,22 @@ template <class V, class T>
 INOX_INLINE void store_past_cache(T* to, V v) {
   Raw<T, V> raw = narrow(to, v);
 #if defined(__AVX512F__)
-  if constexpr (sizeof raw == 64) return _mm512_stream_ps((float*)to, (__m512)raw);
+  if constexpr (sizeof raw == 64) {
+    _mm512_stream_ps((float*)to, (__m512)raw);
+    return;
+  }
 #endif
 #if defined(__AVX__)
-  if constexpr (sizeof raw == 32) return _mm256_stream_ps((float*)to, (__m256)raw);
+  if constexpr (sizeof raw == 32) {
+    _mm256_stream_ps((float*)to, (__m256)raw);
+    return;
+  }
 #endif
 #if defined(__SSE2__)
-  if constexpr (sizeof raw == 16) return _mm_stream_ps((float*)to, (__m128)raw);
+  if constexpr (sizeof raw == 16) {
+    _mm_stream_ps((float*)to, (__m128)raw);
+    return;
+  }
 #endif
   memcpy(to, &raw, sizeof raw);
 }

@@ -85,9 +85,10 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
     auto begin = [&](int64_t p) __attribute__((always_inline)) {
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) {
-        factor[g] = scale ? load<V>(scale + p + g * lanes, count...) : one;
+        const int64_t c = p + int64_t{g} * lanes;
+        factor[g] = scale ? load<V>(scale + c, count...) : one;
         if constexpr (wants_parameters) {
-          sums_here[g].begin(dscale + p + g * lanes, dbias + p + g * lanes, count...);
+          sums_here[g].begin(dscale + c, dbias + c, count...);
         }
       }
     };
@@ -95,7 +96,8 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
       if constexpr (!wants_parameters) return;
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) {
-        sums_here[g].end(dscale + p + g * lanes, dbias + p + g * lanes, count...);
+        const int64_t c = p + int64_t{g} * lanes;
+        sums_here[g].end(dscale + c, dbias + c, count...);
       }
     };
     if constexpr (shared) begin(i);

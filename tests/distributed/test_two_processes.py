@@ -25,7 +25,7 @@ STEPS = 6
 # losses apart by 1e-7, parameters by 5e-5, running statistics by 5e-6, relative to the largest
 # number of an array. Statistics of each process's own rows, the mistake to be found, put every
 # loss apart by 8e-4 at least, every array of parameters by 3e-3, every running statistic by 2e-3.
-TOLERANCES = {"losses": 1e-5, "parameters": 1e-3, "state": 1e-3}
+TOLERANCES = {"losses": 1e-6, "parameters": 1e-5, "state": 1e-5}
 
 
 def environment() -> dict[str, str]:
