@@ -20,11 +20,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
 PATIENCE = 200  # seconds; far more than is needed, so that a hang fails instead of blocking
 STEPS = 6
 # Two devices add two numbers where one adds them in one sum, so the first gradient differs in its
-# last places. Adam divides each element by its own size: an element whose gradient is all rounding
-# may then move by the learning rate, 5e-3, where weights are about 0.5. Seen over six steps are
-# losses apart by 1e-7, parameters by 5e-5, running statistics by 5e-6, relative to the largest
-# number of an array. Statistics of each process's own rows, the mistake to be found, put every
-# loss apart by 8e-4 at least, every array of parameters by 3e-3, every running statistic by 2e-3.
+# last places. Seen over six steps are losses apart by 1e-7, parameters by 2e-6, running statistics
+# by 1e-7, relative to the largest number of an array. Statistics of each process's own rows, the
+# mistake to be found, put every loss apart by 8e-4 at least, every array of parameters by 3e-3,
+# every running statistic by 2e-3.
 TOLERANCES = {"losses": 1e-6, "parameters": 1e-5, "state": 1e-5}
 
 
