@@ -29,6 +29,7 @@ from jax.core import Tracer
 
 from .functional.arguments import ArrayLike, floating
 from .functional.reciprocal_root import reciprocal_root
+from .kernels.arithmetic import accumulator
 from .nn import BatchNorm, Parameter
 
 __all__ = ["fold"]
@@ -209,7 +210,7 @@ def _channel_axis(shape: tuple[int, ...], channels: int, axis: Any, *, checked: 
 def _folded(
     layer: BatchNorm, running: Any, kernel: Array, bias: Array | None, axis: int
 ) -> tuple[Array, Array]:
-    wide = jnp.dtype(jnp.float64 if kernel.dtype == jnp.float64 else jnp.float32)
+    wide = accumulator(kernel.dtype)
     mean, var = (leaf.astype(wide) for leaf in running)
     factor = reciprocal_root(var + jnp.asarray(layer.epsilon, wide))
     scale = _by_channel(layer.scale, "scale", layer.channels, wide)

@@ -18,12 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
 from .arguments import ArrayLike, AxisName, statistic_operand
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
 from .given_statistics import affine
 from .mapped_moments import as_varying, pooled_moments
-from .means import accumulator, masked
+from .means import masked
 from .moments import Moments, public_moments
 from .pooling import SplitMoments
 from .reciprocal_root import reciprocal_root

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from .arguments import (
     ArrayLike,
@@ -21,7 +22,7 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .means import Reduction, accumulator, masked
+from .means import Reduction, masked
 from .split_moments import Upcast, upcasting
 
 Array = jax.Array

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 import jax
 import jax.numpy as jnp
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from ..kernels.explicit_sharding import (
     mapped_as,
@@ -26,7 +27,7 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .means import Reduction, accumulator, masked
+from .means import Reduction, masked
 from .normalize import normalize
 from .pooling_over_devices import devices_along
 from .split_rows import blocks_of, normalize_split_groups

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..kernels.arithmetic import scale_of_squares
 from .guarded import divided
 from .sums import is_number, sum_along
 
@@ -30,11 +31,6 @@ class Reduction(NamedTuple):
     axes: Axes
     centred: bool = True
     implementation: str | None = None
-
-
-def accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype in which statistics of `dtype` are computed: float32, or float64 for float64."""
-    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
 def size(shape: Sequence[int], axes: Axes) -> int:
@@ -101,15 +97,11 @@ def mean_along(x: Array, axes: Axes, number: Number) -> Array:
 
 
 def mean_square(x: Array, axes: Axes, number: Number) -> Array:
-    """The mean of the squares of `x` over `axes`, free of overflow for |x| up to 1e18.
-
-    The sum of n squares is largest where it is not yet divided by n. Scaled by a power of two
-    near 16 / sqrt(n), which is exact, it stays below 256 times the largest square.
-    """
+    """The mean of the squares of `x` over `axes`, free of overflow for |x| up to 1e18."""
     largest = size(x.shape, axes)
     if not is_number(largest):  # as for a million
         largest = 2**20
-    scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, largest) / 256) / 2))
+    scale = scale_of_squares(largest)
     if scale == 1:
         return mean_along(lax.square(x), axes, number)
     scaled = x * jnp.asarray(scale, x.dtype)

@@ -12,14 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.kernel import Parallel, Split, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, same_as, spans
-from .means import Reduction, accumulator, masked, mean_along
-from .reciprocal_root import quotient
-from .slices_in_parts import cotangent_together, epsilon_factor
-from .standardized import Standardized, standardized
+from .means import Reduction, masked, mean_along
+from .slices_in_parts import cotangent_together
+from .standardized import Standardized, epsilon_factor, projected, standardized
 from .sums import sum_along
 
 Array = jax.Array
@@ -28,12 +28,9 @@ Axes = tuple[int, ...]
 
 def _project(t: Array, standard: Standardized, reduction: Reduction) -> Array:
     """The self-adjoint map P of the derivation, times r."""
-    axes, number, scale = reduction.axes, standard.count, standard.scale
-    along = mean_along(t * standard.deviation, axes, number) * scale
-    along = quotient(along, standard.denominator) * scale
-    if reduction.centred:
-        t = t - mean_along(t, axes, number)
-    return masked(standard.rstd * (t - standard.deviation * along), standard.where)
+    axes, number = reduction.axes, standard.count
+    of_t = mean_along(t, axes, number) if reduction.centred else None
+    return projected(t, standard, of_t, mean_along(t * standard.deviation, axes, number))
 
 
 def _tangent(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from .arguments import (
     ArrayLike,
@@ -21,7 +22,7 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .means import Reduction, accumulator
+from .means import Reduction
 from .normalize import normalize
 from .rounded_scaling import normalize_rounded
 from .scaling_arguments import (

@@ -24,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, same_as
-from .means import Reduction, accumulator, masked
+from .means import Reduction, masked
 from .normalize import known_nonzero, normalize
 from .normalize_derivative import TANGENT
 from .split_moments import CENTRED_SUMS

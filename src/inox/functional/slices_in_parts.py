@@ -23,19 +23,13 @@ from ..kernels.primitive import apply
 from .means import Reduction, masked, size
 from .pooling import SplitMoments, pool
 from .pooling_over_devices import gathered_in_lowering, pool_squares
-from .reciprocal_root import quotient
 from .split_moments import CENTRED_SUMS, centre, split_moments, upcasting
-from .standardized import Standardized, reciprocal_deviation
+from .standardized import Standardized, epsilon_factor, projected, reciprocal_deviation
 from .sums import sum_along
 
 Array = jax.Array
 Axes = tuple[int, ...]
 Names = tuple[str, ...]
-
-
-def epsilon_factor(rstd: Array) -> Array:
-    """The derivative of the reciprocal deviation in epsilon, over that deviation."""
-    return jnp.asarray(-0.5, rstd.dtype) * (rstd * rstd)
 
 
 def _standardized(
@@ -180,9 +174,7 @@ def _gradient(
 ) -> Array:
     """One of the gradients of :mod:`.normalize`, from the sums of dxhat over whole slices."""
     if name == "x_tangent":
-        projected = quotient(product / standard.count * standard.scale, standard.denominator)
-        rest = dxhat - along / standard.count - standard.deviation * (projected * standard.scale)
-        return masked(standard.rstd * rest, standard.where)
+        return projected(dxhat, standard, along / standard.count, product / standard.count)
     if name == "epsilon_tangent":
         return sum_along(product * standard.rstd * epsilon_factor(standard.rstd), shared)
     return sum_along(dy * standard.xhat if name == "scale_tangent" else dy, shared)

@@ -51,13 +51,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.arithmetic import power_near_reciprocal_root
+from ..kernels.arithmetic import accumulator, power_near_reciprocal_root
 from ..kernels.kernel import Parallel, Split, names_of, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, spans
 from .guarded import pinned
-from .means import Reduction, accumulator, count, masked, mean_along, mean_square, size
+from .means import Reduction, count, masked, mean_along, mean_square, size
 from .pooling import SplitMoments
 from .pooling_over_devices import pool_over_devices
 from .sums import is_number, sum_along

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.jax_internals import gathered_order
 from .given_statistics import affine
 from .mapped_moments import as_varying, gathered_moments, pooled_moments
-from .means import Reduction, accumulator, masked
+from .means import Reduction, masked
 from .pooling import SplitMoments, pool
 from .rounded_scaling import rounded
 from .split_moments import Upcast, split_moments, upcasting

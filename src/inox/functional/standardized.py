@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.arithmetic import accumulator
 from .guarded import levelled, times_power
-from .means import Number, Reduction, accumulator, count, masked
-from .reciprocal_root import reciprocal_root_near_one
+from .means import Number, Reduction, count, masked
+from .reciprocal_root import quotient, reciprocal_root_near_one
 from .split_moments import centre, split_moments, upcasting
 
 Array = jax.Array
@@ -53,6 +54,25 @@ def standardized(
     if reduction.centred:
         factor = levelled(rstd, moments.scaled, moments.mean * moments.scale)
     return Standardized(deviation, rstd, denominator, moments.scale, number, where, factor)
+
+
+def projected(t: Array, standard: Standardized, of_t: Array | None, of_product: Array) -> Array:
+    """The self-adjoint map P of :mod:`.normalize`, times r.
+
+    Args:
+        t: What is mapped.
+        standard: The slices.
+        of_t: The mean of `t` over a slice; None where nothing is centred.
+        of_product: The mean of `t` times the deviation.
+    """
+    along = quotient(of_product * standard.scale, standard.denominator) * standard.scale
+    t = t if of_t is None else t - of_t
+    return masked(standard.rstd * (t - standard.deviation * along), standard.where)
+
+
+def epsilon_factor(rstd: Array) -> Array:
+    """The derivative of the reciprocal deviation in epsilon, over that deviation."""
+    return jnp.asarray(-0.5, rstd.dtype) * (rstd * rstd)
 
 
 def reciprocal_deviation(denominator: Array, scale: Array) -> tuple[Array, Array]:

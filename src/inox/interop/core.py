@@ -31,6 +31,7 @@ from ..functional.groups import group_norm
 from ..functional.moments import Moments
 from ..functional.norms import row_norm
 from ..functional.scalars import group_count
+from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
 from ..nn.normalization.running import Statistics, updated
 
@@ -221,7 +222,7 @@ def moved(mean: Array, var: Array, moments: Moments, momentum: float) -> tuple[A
     Returns:
         The new running mean and variance, in the dtypes of the old.
     """
-    wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
+    wide = accumulator(var.dtype)
     if not jnp.iscomplexobj(moments.mean):
         running = Statistics(mean.astype(wide), var.astype(wide))
         new, _ = updated(running, moments, momentum, False, mean_of_one=True)

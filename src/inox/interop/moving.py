@@ -23,6 +23,7 @@ from ..functional.batch import batch_moments, given_moments, normalized
 from ..functional.batch_arguments import checked_batch
 from ..functional.moments import Moments, public_moments
 from ..functional.pooling import SplitMoments
+from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
 from .core import Over, normalize_batch, normalize_by
 
@@ -102,7 +103,7 @@ def without_start(mean: Array, var: Array, momentum: float, count: Array) -> tup
         >>> print(mean.round(4), var.round(4))
         [5.] [2.]
     """
-    wide = jnp.float64 if var.dtype == jnp.float64 else jnp.float32
+    wide = accumulator(var.dtype)
     mean, var = mean if jnp.iscomplexobj(mean) else mean.astype(wide), var.astype(wide)
     if momentum == 1:  # they never move
         return mean, var

@@ -6,12 +6,28 @@ product of two such halves is exact. Shifts of bits are avoided, which XLA's com
 not put into one kernel with sums: a layer norm takes one kernel without them, three with.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 Array = jax.Array
+
+
+def accumulator(dtype: np.dtype) -> np.dtype:
+    """The dtype in which statistics of `dtype` are computed: float32, or float64 for float64."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
+def scale_of_squares(count: int) -> float:
+    """A power of two for `count` numbers up to 1e18 before they are squared and added up.
+
+    The sum of n squares is largest where it is not yet divided by n. Scaled by a power of two near
+    16 / sqrt(n), which is exact, it stays below 256 times the largest square.
+    """
+    return 2.0 ** -max(0, math.ceil(math.log2(max(1, count) / 256) / 2))
 
 
 def _bits(dtype: np.dtype) -> np.dtype:

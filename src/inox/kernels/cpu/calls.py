@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arithmetic import accumulator
 from ..kernel import Axes, Kernel, Run
+from ..varying import gradient_varies, joint_shape, varies
 from .library import TARGETS
 from .views import View, view
 
@@ -42,19 +44,10 @@ def _nothing(dtype: Any) -> Array:
     return jnp.zeros((0,), dtype)
 
 
-def _varies(shape: tuple[int, ...]) -> tuple[bool, ...]:
-    return tuple(n != 1 for n in shape)
-
-
 def _supported(x: Any, *others: Any) -> bool:
     """Whether an array, and others that must be like it, have a dtype the kernels know."""
     known = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
     return x.dtype in known and all(other.dtype == x.dtype for other in others)
-
-
-def _shape(*arrays: Any) -> tuple[int, ...]:
-    """The shape of all arrays together: under `vmap` over parameters, x may be the one repeated."""
-    return np.broadcast_shapes(*(array.shape for array in arrays))
 
 
 def _operands(
@@ -78,8 +71,8 @@ def _normalize(
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
     if epsilon.size != 1 or not _supported(x):
         return None
-    shape = _shape(x, *parameters, *(() if where is None else (where,)))
-    found = view(shape, axes, [_varies(p.shape) for p in parameters])
+    shape = joint_shape(x, *parameters, *(() if where is None else (where,)))
+    found = view(shape, axes, [varies(p.shape) for p in parameters])
     if found is None or (where is not None and not found.takes(where.shape)):
         return None
     seen: View = found
@@ -124,15 +117,15 @@ def _cotangent(
     wanted = dict(outputs)
     if "epsilon_tangent" in wanted:
         return None
-    if where is not None and _shape(dy, x, where) != _shape(dy, x):
+    if where is not None and joint_shape(dy, x, where) != joint_shape(dy, x):
         return None
     if epsilon.size != 1 or not _supported(x, dy):
         return None
     # Under `vmap` over some of the operands alone, a sum that does not depend on what is mapped has
     # size 1 along it: it is the kernel's of smaller arrays, in a call of its own.
     spans = {
-        "x_tangent": _shape(dy, x) if scale is None else _shape(dy, x, scale),
-        "scale_tangent": _shape(dy, x),
+        "x_tangent": joint_shape(dy, x) if scale is None else joint_shape(dy, x, scale),
+        "scale_tangent": joint_shape(dy, x),
         "bias_tangent": dy.shape,
     }
     parts: list[Callable[..., dict[str, Array]]] = []
@@ -161,14 +154,13 @@ def _cotangent_of(
     centred: bool,
 ) -> Callable[..., dict[str, Array]] | None:
     """One call, for those gradients that belong to arrays of one shape."""
-    rank = len(shape)
     flags: list[tuple[bool, ...]] = []
     scaled = False
     if scale is not None and "x_tangent" in wanted:
-        flags, scaled = [_varies(scale.shape)], True
+        flags, scaled = [varies(scale.shape)], True
     for name, shared in wanted.items():
         if name != "x_tangent":
-            flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
+            flags.append(gradient_varies(shape, shared))
     if where is not None and np.broadcast_shapes(shape, where.shape) != shape:
         return None
     found = view(shape, axes, flags)
@@ -238,7 +230,7 @@ def _moments(
     p, _, _, g, _ = sizes = _merged(seen)
 
     def run(*, x: Array) -> tuple[Array, ...]:
-        dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+        dtype = accumulator(x.dtype)
         shape = [1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)]
         results = _call("inox_moments", [(p * g, dtype)] * 3, x, shape=sizes)
         return tuple(result.reshape(shape) for result in results)

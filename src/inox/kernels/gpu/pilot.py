@@ -17,14 +17,19 @@ RMS norm has the same without a mean: :math:`p = \delta = 0`, and nothing to rep
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..arithmetic import pinned, power_near_reciprocal_root, reciprocal_root_near_one
+from ..arithmetic import (
+    accumulator,
+    pinned,
+    power_near_reciprocal_root,
+    reciprocal_root_near_one,
+    scale_of_squares,
+)
 from ..kernel import Axes
 from .joint_sums import joint_sums
 
@@ -77,7 +82,7 @@ def slices(
     centred: bool,
 ) -> Slices:
     """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale."""
-    dtype = jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+    dtype = accumulator(x.dtype)
     if not centred:
         zero = jnp.zeros([1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)], dtype)
         return _about(zero, x, axes, dy, scale, centred=False)
@@ -89,8 +94,7 @@ def slices(
     def again() -> Slices:
         return _about(pilot + pinned(found.offset), x, axes, dy, scale, centred=True)
 
-    once: Callable[[], Slices] = lambda: found  # noqa: E731
-    return lax.cond(far, again, once)
+    return lax.cond(far, again, lambda: found)
 
 
 def _about(
@@ -99,8 +103,7 @@ def _about(
     """One pass, about a given number."""
     count = math.prod(x.shape[axis] for axis in axes)
     number = jnp.asarray(count, pilot.dtype)
-    # Squares are scaled by a power of two first, so that the sum of many large ones is a number.
-    small = jnp.asarray(2.0 ** -max(0, math.ceil(math.log2(max(1, count / 256)) / 2)), pilot.dtype)
+    small = jnp.asarray(scale_of_squares(count), pilot.dtype)
     deviation = x.astype(pilot.dtype) - pilot
     terms = [lax.square(deviation * small)]
     terms += [deviation] if centred else []

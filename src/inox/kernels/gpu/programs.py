@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..arithmetic import scale_of_squares
 from ..kernel import Axes, Kernel, Run
 from .joint_sums import staged_sum
 from .pilot import Slices, slices
@@ -42,10 +43,15 @@ def _plain(operands: Mapping[str, Any], axes: Axes) -> bool:
     )
 
 
+def _count(x: Any, axes: Axes) -> int:
+    """How many elements a slice has."""
+    return math.prod(x.shape[axis] for axis in axes)
+
+
 def _is_row(x: Any, axes: Axes) -> bool:
     """Whether a slice is contiguous and not too long for one kernel."""
     trailing = set(axes) == set(range(-len(axes), 0))
-    return trailing and math.prod(x.shape[axis] for axis in axes) <= ROW
+    return trailing and _count(x, axes) <= ROW
 
 
 def _moments(
@@ -61,10 +67,6 @@ def _moments(
         return nearest, (found.pilot - nearest) + found.offset, found.variance
 
     return run
-
-
-def _count(x: Any, axes: Axes) -> int:
-    return math.prod(x.shape[axis] for axis in axes)
 
 
 def _normalize(
@@ -102,7 +104,7 @@ def _root_mean_square(x: Array, epsilon: Array, axes: Axes) -> Array:
     largest = jnp.max(jnp.abs(x), axes, keepdims=True)
     x = x - largest * jnp.zeros_like(largest)
     count = _count(x, axes)
-    small = jnp.asarray(2.0 ** -max(0, math.ceil(math.log2(max(1, count / 256)) / 2)), x.dtype)
+    small = jnp.asarray(scale_of_squares(count), x.dtype)
     total = jnp.sum(jnp.square(x * small), axes, keepdims=True)
     variance = total / jnp.asarray(count, x.dtype) / jnp.square(small)
     zero = jnp.zeros_like(variance)

@@ -1,13 +1,13 @@
 """For each operation its kernel, or None where it has none for a case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..kernel import Axes, Kernel, Run
+from ..varying import gradient_varies, joint_shape, varies
 from .backward import Wanted, gradients_of_rows
 from .block_sizes import blocks
 from .forward import normalize_rows
@@ -28,15 +28,6 @@ def _supported(*arrays: Any) -> bool:
     return len(dtypes) == 1 and dtypes <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)}
 
 
-def _varies(shape: Sequence[int]) -> tuple[bool, ...]:
-    return tuple(n != 1 for n in shape)
-
-
-def _shape(*arrays: Any) -> tuple[int, ...]:
-    """The shape of all arrays together: under `vmap` over parameters, x may be the one repeated."""
-    return np.broadcast_shapes(*(array.shape for array in arrays))
-
-
 def _epsilon(array: Array) -> Array:
     return array.reshape(1, 1).astype(jnp.float32)
 
@@ -49,8 +40,8 @@ def _normalize(
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
     if "where" in operands or epsilon.size != 1 or not _supported(x):
         return None
-    varying = [_varies(p.shape) for p in parameters]
-    found = rows(_shape(x, *parameters), axes, varying, copied=implementation == "tpu")
+    varying = [varies(p.shape) for p in parameters]
+    found = rows(joint_shape(x, *parameters), axes, varying, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
@@ -84,18 +75,17 @@ def _cotangent(
         return None
     if epsilon.size != 1 or not _supported(x, dy):
         return None
-    shape = _shape(dy, x, *parameters)
+    shape = joint_shape(dy, x, *parameters)
     # Under `vmap` over some of them alone, a sum that does not depend on what is mapped has size 1
     # along it, where the kernel would repeat it.
     if "bias" in wanted and dy.shape != shape:
         return None
-    if "scale" in wanted and _shape(dy, x) != shape:
+    if "scale" in wanted and joint_shape(dy, x) != shape:
         return None
-    flags = [_varies(parameter.shape) for parameter in parameters]
+    flags = [varies(parameter.shape) for parameter in parameters]
     for name, shared in wanted.items():
         if name != "x":
-            rank = len(shape)
-            flags.append(tuple(n != 1 and i - rank not in shared for i, n in enumerate(shape)))
+            flags.append(gradient_varies(shape, shared))
     found = rows(shape, axes, flags, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
