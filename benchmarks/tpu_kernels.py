@@ -9,48 +9,44 @@ move to and from HBM, in units of x, and how much VMEM the kernels take. None of
 """
 
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-4"}
-
-import jax
-from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
-
 from benchmarks.marked_part import with_part
-from inox import functional
+from benchmarks.platforms.environment import set_variables
+from benchmarks.platforms.kernels import kernels
+from benchmarks.platforms.program import read
+from benchmarks.platforms.targets import TARGETS
+
+set_variables()  # before jax is imported, which is done late
 
 PAGE = Path(__file__).parents[1] / "docs" / "tpu.md"
-CHIPS = {"v5e": "v5e:2x2", "v6e": "v6e:2x2"}
+CHIPS = ("v5e", "v6e")
 SHAPES = ((90112, 768), (16384, 4096), (4096, 16384), (512, 197, 768))
-DTYPES = ("float32", "bfloat16")
-SIZES = {"f32": 4, "bf16": 2}
-# An array as a program writes its type; S(1) in the layout is VMEM.
-ARRAY = re.compile(r"\b(f32|bf16)\[([0-9,]+)\](\{[^{}]*\})?")
-# name, type, operation, and what follows
-OPERATION = re.compile(
-    r"^ +(?:ROOT )?%?([\w.-]+) = (\([^=]*?\)|\S+) ([\w-]+)\((.*)$", flags=re.MULTILINE
-)
+DTYPES = {"float32": 4, "bfloat16": 2}
+MEMORY = re.compile(r'used_scoped_memory_configs":\[\{[^}]*"size":"(\d+)"')
 
 
 def layer(x: Any, scale: Any, bias: Any) -> Any:
     """Layer norm."""
+    from inox import functional
+
     return functional.layer_norm(x, scale, bias)
 
 
 def rms(x: Any, scale: Any, bias: Any) -> Any:
     """RMS norm."""
+    from inox import functional
+
     return functional.rms_norm(x, scale)
 
 
 def both(norm: Callable[..., Any]) -> Callable[..., Any]:
     """Forward and backward."""
+    import jax
 
     def run(x: Any, scale: Any, bias: Any, dy: Any) -> Any:
         y, pull = jax.vjp(norm, x, scale, bias)
@@ -61,42 +57,25 @@ def both(norm: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiled(chip: str, norm: Callable[..., Any], shape: tuple[int, ...], dtype: str) -> str:
     """The text of the program of forward and backward."""
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[chip])
-    where = SingleDeviceSharding(topology.devices[0])
+    import jax
+
     x = jax.ShapeDtypeStruct(shape, dtype)
     parameter = jax.ShapeDtypeStruct(shape[-1:], "float32")
-    program = jax.jit(both(norm), in_shardings=where, out_shardings=where)
-    traced = program.trace(x, parameter, parameter, x)
-    return traced.lower(lowering_platforms=("tpu",)).compile().as_text()
-
-
-def moved_bytes(types: str, least: int) -> int:
-    """The bytes of the arrays in the text of some types that are in HBM and not small."""
-    found = 0
-    for dtype, shape, layout in ARRAY.findall(types):
-        elements = math.prod(map(int, shape.split(",")))
-        if elements >= least and "S(" not in layout:
-            found += elements * SIZES[dtype]
-    return found
+    return TARGETS[chip].compile(both(norm), x, parameter, parameter, x).as_text()
 
 
 def measured(text: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
     """By kernel: units of x that it moves and MiB of VMEM; and units that the program moves."""
-    elements = math.prod(shape)
-    unit = elements * SIZES["f32" if dtype == "float32" else "bf16"]
-    entry = text[text.index("ENTRY ") :]
-    operations = OPERATION.findall(entry)
-    types = {name: kind for name, kind, *_ in operations}
+    unit = math.prod(shape) * DTYPES[dtype]
+    program = read(text)
+    attributes = {line.name: line.attributes for line in program.instructions()}
     found: dict[str, Any] = {"all": 0.0}
-    for name, kind, operation, rest in operations:
-        if operation in ("parameter", "tuple", "get-tuple-element", "bitcast", "constant"):
-            continue
-        given = [types[one] for one in re.findall(r"%([\w.-]+)", rest) if one in types]
-        moved = moved_bytes(" ".join([kind, *given]), elements // 8) / unit
-        found["all"] += moved
-        if 'custom_call_target="tpu_custom_call"' in rest:
-            (memory,) = re.findall(r'used_scoped_memory_configs":\[\{[^}]*"size":"(\d+)"', rest)
-            found[re.sub(r"\.\d+$", "", name)] = moved, int(memory) / 2**20
+    for kernel in kernels(program):
+        found["all"] += kernel.bytes / unit
+        if 'custom_call_target="tpu_custom_call"' in attributes[kernel.name]:
+            (memory,) = MEMORY.findall(attributes[kernel.name])
+            name = re.sub(r"\.\d+$", "", kernel.name)
+            found[name] = kernel.bytes / unit, int(memory) / 2**20
     return found
 
 

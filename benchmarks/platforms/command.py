@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..speed.cells import KINDS
-from .environment import versions
+from ..speed.environment import versions
+from .environment import DISTRIBUTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET_NAMES = ("h100", "v5e", "v6e")
@@ -123,7 +124,7 @@ def compiled(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("--quick has no program of these norms and passes: leave it out")
     return {
         "date": date.today().isoformat(),
-        "versions": versions(),
+        "versions": versions(DISTRIBUTIONS),
         "records": measuring.measured(wanted, ("ours",) if options.ours else contestants.NAMES),
         "devices": devices.measured(devices.SEVERAL) if TOGETHER in options.only else [],
     }

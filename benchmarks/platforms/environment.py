@@ -1,9 +1,7 @@
 """What the compilers read when they start, and what is installed of them."""
 
-import importlib.metadata
 import importlib.util
 import os
-import platform
 import warnings
 
 HOST_DEVICES = 8
@@ -43,17 +41,6 @@ def set_variables() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {several}".strip()
     # The kernels of the CPU aren't built for this environment: `make bench` measures them.
     warnings.filterwarnings("ignore", "The CPU kernels of Inox", RuntimeWarning)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what compiles and is compiled."""
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def missing(modules: tuple[str, ...]) -> list[str]:
