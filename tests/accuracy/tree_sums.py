@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from inox.kernels.jax_internals import bind_again
+
 
 def with_tree_sums(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of arrays with every sum over axes in its program added up in lanes."""
@@ -47,8 +49,7 @@ def _results(equation: Any, operands: list[Any]) -> Sequence[Any]:
     if name == "cond":
         branches = [_branch(closed) for closed in parameters["branches"]]
         return lax.switch(operands[0], branches, *operands[1:])
-    results = equation.primitive.bind(*operands, **equation.primitive.get_bind_params(parameters))
-    return results if equation.primitive.multiple_results else [results]
+    return bind_again(equation, operands, parameters)
 
 
 def _branch(closed: Any) -> Callable[..., Any]:

@@ -1,31 +1,16 @@
 """Threads change no bit, and each instruction set by itself keeps the promise."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests import user_environment
 from tests.invariance.grid import require
 from tests.kernels import native_calls
-from tests.user_environment import user_environment
-
-ROOT = Path(__file__).parents[2]
 
 
 def printed(**environment: str) -> list[str]:
     """The instruction set, the digest and the violations, from a process with these variables."""
     require("cpu")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.invariance.program"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=user_environment(**environment),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return user_environment.printed("tests.invariance.program", **environment)
 
 
 def test_the_number_of_threads_changes_no_bit():

@@ -1,20 +1,16 @@
 """Threads change no bit of a result, and every instruction set keeps to the bounds."""
 
 import concurrent.futures
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests import user_environment
 from tests.accuracy.cases import CASES
 from tests.kernels import native_calls
 from tests.kernels.native_cases import operands
-from tests.user_environment import user_environment
 
-ROOT = Path(__file__).parents[2]
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 NORMAL = next(case for case in CASES if case.name == "mean/std 0")
 
@@ -22,16 +18,7 @@ NORMAL = next(case for case in CASES if case.name == "mean/std 0")
 def printed(what: str, **environment: str) -> list[str]:
     """The lines of `native_program` in a process with these variables."""
     native_calls.library()  # or skip
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.native_program", what],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=user_environment(**environment),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return user_environment.printed("tests.kernels.native_program", what, **environment)
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
