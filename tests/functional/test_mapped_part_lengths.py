@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inox.functional import batch_norm, moments
-from inox.functional.moments import SHORT
+from inox.functional.mapped_moments import SHORT
 
 LENGTHS = [1, 7, SHORT, SHORT + 1, 3 * SHORT]
 PARTS, CHANNELS = 5, 3

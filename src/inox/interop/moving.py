@@ -75,10 +75,13 @@ def normalize_moving(
     own, old = batch_moments(batch), given_moments(batch, (mean, var))
     kept = _weight_of_old(own.count, momentum, first)
     kept, offset = alike(kept, (old.mean - own.mean) - own.mean_low)
+    correction = kept * jnp.where(kept > 0, offset, jnp.zeros_like(offset))
     moved = SplitMoments(
         own.count,
-        own.mean,
-        own.mean_low + kept * jnp.where(kept > 0, offset, jnp.zeros_like(offset)),
+        # The lower number is a constant to derivatives, and this difference 0: the derivative of
+        # the correction is that of the upper one.
+        own.mean + (correction - jax.lax.stop_gradient(correction)),
+        own.mean_low + jax.lax.stop_gradient(correction),
         _between(own.scaled, (old.var * own.scale) * own.scale, kept),
         own.scale,
     )
