@@ -3,7 +3,7 @@
 - :mod:`inox.nn`: layers, parameters and explicit state.
 - :mod:`inox.functional`: the same as plain functions.
 - :mod:`inox.calibration`: batch statistics over microbatches, data sets and copies of a network.
-- :mod:`inox.folding`: batch norm folded into the map before it.
+- :mod:`inox.folding`: batch norm folded into the map before it, scales into the map after.
 - :mod:`inox.interop`: the layers as classes of other frameworks, and their checkpoints.
 """
 

@@ -43,6 +43,6 @@ def test_pictures_and_programs_are_there():
     pictures = re.findall(r"\]\((images/\S+)\)", text)
     programs = re.findall(r"`python (\S+?\.py)", text)
     assert len(pictures) == 6
-    assert len(programs) == 6
+    assert len(programs) == 7
     for path in [PAGE.parent / name for name in pictures] + [ROOT / name for name in programs]:
         assert path.is_file(), path

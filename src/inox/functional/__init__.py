@@ -17,9 +17,13 @@ from .groups import group_norm
 from .moments import Moments, merge_moments, moments
 from .norms import layer_norm, standardize
 from .root_mean_square import rms_norm
+from .spectral_norm import SpectralState, spectral_norm, spectral_state
+from .weight_norm import weight_norm
+from .weight_standardize import weight_standardize
 
 __all__ = [
     "Moments",
+    "SpectralState",
     "batch_norm",
     "expand",
     "group_norm",
@@ -27,5 +31,9 @@ __all__ = [
     "merge_moments",
     "moments",
     "rms_norm",
+    "spectral_norm",
+    "spectral_state",
     "standardize",
+    "weight_norm",
+    "weight_standardize",
 ]

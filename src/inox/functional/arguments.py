@@ -88,25 +88,29 @@ def _axis(item: Any) -> int:
     return operator.index(item)
 
 
-def negative_axes(axis: int | Sequence[int], shape: Sequence[int], name: str = "axis") -> Axes:
-    """`axis` as a sorted tuple of axes counted from the end, checked against `shape`."""
+def negative_axes(
+    axis: int | Sequence[int], shape: Sequence[int], name: str = "axis", array: str = "x"
+) -> Axes:
+    """`axis` as a sorted tuple of axes counted from the end, checked against an array's shape."""
     rank = len(shape)
     axes = static_axes(axis, name)
     if rank == 0:
         raise ValueError(
-            f"{name} {axis!r} is out of range for x of shape (), a scalar. Give x an axis: x[None]."
+            f"{name} {axis!r} is out of range for {array} of shape (), a scalar. Give it an axis: "
+            f"{array}[None]."
         )
     for item in axes:
         if not -rank <= item < rank:
             raise ValueError(
-                f"{name} {item} is out of range for x of shape {tuple(shape)}, which has {rank} "
-                f"axes. Use values from {-rank} to {rank - 1}; it names an axis, not its size."
+                f"{name} {item} is out of range for {array} of shape {tuple(shape)}, which has "
+                f"{rank} axes. Use values from {-rank} to {rank - 1}; it names an axis, not its "
+                "size."
             )
     negative = tuple(sorted(item if item < 0 else item - rank for item in axes))
     if len(set(negative)) != len(negative):
         raise ValueError(
-            f"{name} must not repeat an axis; found {axis!r}, which names one axis of x of shape "
-            f"{tuple(shape)} twice. List each axis once."
+            f"{name} must not repeat an axis; found {axis!r}, which names one axis of {array} of "
+            f"shape {tuple(shape)} twice. List each axis once."
         )
     return negative
 

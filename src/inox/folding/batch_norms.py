@@ -6,36 +6,22 @@ map or a convolution, with a kernel W, one axis of which are the output channels
 
 .. math:: (W x + b - \hat{\mu}) s + \beta = (W s) x + (b - \hat{\mu}) s + \beta, \qquad
     s = \frac{\gamma}{\sqrt{\hat{v} + \epsilon}}
-
->>> import jax, jax.numpy as jnp, inox.nn as nn
->>> layer, state = nn.export_state(nn.BatchNorm(2, scale=jnp.array([1.0, 3.0])))
->>> layer.train(False)
->>> kernel, bias = fold(layer, state, jnp.ones((5, 2)))
->>> x = jax.random.normal(jax.random.key(0), (4, 5))
->>> y, _ = layer(x @ jnp.ones((5, 2)), state)
->>> print(abs(x @ kernel + bias[None] - y).max() < 1e-5)
-True
 """
 
-import math
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
-from .functional.arguments import ArrayLike, floating
-from .functional.reciprocal_root import reciprocal_root
-from .kernels.arithmetic import accumulator
-from .nn import BatchNorm, Parameter
-
-__all__ = ["fold"]
+from ..functional.arguments import ArrayLike
+from ..functional.reciprocal_root import reciprocal_root
+from ..kernels.arithmetic import accumulator
+from ..nn import BatchNorm
+from .comparison import LinearMap, checked_tolerance, compare, refuse_tracers
+from .operands import by_channel, floats, one_axis
 
 Array = jax.Array
-LinearMap = Callable[[Any, Any, Any], Any]  # of kernel, bias and x
 
 
 def fold(
@@ -130,41 +116,23 @@ def fold(
             "layer is in training mode, in which it normalizes by the statistics of the batch. "
             "Switch it to evaluation with layer.train(False)."
         )
-    if (check is None) != (tolerance is None):
-        raise ValueError(
-            "check and tolerance belong together; found only one of them. Write "
-            "check=(apply, x), tolerance=1e-5."
-        )
-    if check is not None:
-        tolerance = _checked_tolerance(check, tolerance)
+    largest = checked_tolerance(check, tolerance)
     running = layer.running_statistics(state)
-    weights = _floats(kernel, "kernel")
+    weights = floats(kernel, "kernel")
     place = _channel_axis(weights.shape, layer.channels, axis, checked=check is not None)
-    offset = None if bias is None else _floats(bias, "bias")
+    offset = None if bias is None else floats(bias, "bias")
     if offset is not None and {offset.size, max(offset.shape, default=0)} != {layer.channels}:
         raise ValueError(
             f"bias must have one value a channel, shape ({layer.channels},), with axes of size 1 "
             f"beside it at most; found shape {offset.shape}."
         )
-    if check is None or tolerance is None:
+    if check is None or largest is None:
         return _folded(layer, running, weights, offset, place)
-    _refuse_tracers((weights, offset, layer, running, check[1]))
+    refuse_tracers((weights, offset, layer, running, check[1]))
     folded = _folded(layer, running, weights, offset, place)
-    _compare(layer, state, (weights, offset), folded, check, tolerance)
+    apply, x = check
+    compare(layer(apply(weights, offset, x), state)[0], apply(*folded, x), largest)
     return folded
-
-
-def _floats(array: Any, name: str) -> Array:
-    """A kernel or bias as floating-point numbers; integers are refused."""
-    value = array.value if isinstance(array, Parameter) else array
-    kind = getattr(value, "dtype", np.float32)
-    if jnp.issubdtype(kind, jnp.integer) or kind == jnp.bool_:
-        raise TypeError(
-            f"{name} must hold floating-point numbers; found dtype {kind}, in which the folded "
-            "values can't be kept. Fold the kernel that it was quantized from, then quantize; or "
-            f"convert it, {name}.astype(jax.numpy.float32)."
-        )
-    return floating(value, name)
 
 
 def _channel_axis(shape: tuple[int, ...], channels: int, axis: Any, *, checked: bool) -> int:
@@ -172,20 +140,7 @@ def _channel_axis(shape: tuple[int, ...], channels: int, axis: Any, *, checked: 
     rank = len(shape)
     if rank < 2:
         raise ValueError(f"kernel must have an axis of inputs and one of outputs; found {shape}.")
-    try:
-        place = -1 if axis is None else operator.index(axis)
-        if isinstance(axis, bool):
-            raise TypeError
-    except TypeError:
-        raise TypeError(
-            f"axis must be one integer, that of the kernel's axis of output channels; found "
-            f"{axis!r}. Write axis=-1 for the last one."
-        ) from None
-    if not -rank <= place < rank:
-        raise ValueError(
-            f"axis {place} is out of range for kernel of shape {shape}. Use values from {-rank} to "
-            f"{rank - 1}."
-        )
+    place = one_axis(-1 if axis is None else axis, shape, "output channels")
     if shape[place] != channels:
         named = "last" if axis is None else f"axis={axis}"
         raise ValueError(
@@ -204,7 +159,7 @@ def _channel_axis(shape: tuple[int, ...], channels: int, axis: Any, *, checked: 
             "kernel of a transposed convolution with transpose_kernel=True, or let "
             "check=(apply, x), tolerance=1e-5 compare the maps."
         )
-    return place % rank
+    return place
 
 
 def _folded(
@@ -213,12 +168,12 @@ def _folded(
     wide = accumulator(kernel.dtype)
     mean, var = (leaf.astype(wide) for leaf in running)
     factor = reciprocal_root(var + jnp.asarray(layer.epsilon, wide))
-    scale = _by_channel(layer.scale, "scale", layer.channels, wide)
+    scale = by_channel(layer.scale, "scale", layer.channels, wide)
     if scale is not None:
         factor = factor * scale
     start = jnp.zeros_like(mean) if bias is None else jnp.reshape(bias, mean.shape).astype(wide)
     offset = (start - mean) * factor
-    beta = _by_channel(layer.bias, "bias", layer.channels, wide)
+    beta = by_channel(layer.bias, "bias", layer.channels, wide)
     if beta is not None:
         offset = offset + beta
     along = tuple(n if place == axis else 1 for place, n in enumerate(kernel.shape))
@@ -226,76 +181,3 @@ def _folded(
     if bias is None:
         return product.astype(kernel.dtype), offset.astype(kernel.dtype)
     return product.astype(kernel.dtype), jnp.reshape(offset, bias.shape).astype(bias.dtype)
-
-
-def _by_channel(parameter: Parameter | None, name: str, channels: int, dtype: Any) -> Array | None:
-    """A scale or bias of the layer as one value a channel."""
-    if parameter is None:
-        return None
-    value = parameter()
-    shape = value.shape or (1,)
-    if shape[-1] not in (1, channels) or any(length != 1 for length in shape[:-1]):
-        raise ValueError(
-            f"layer has a {name} of shape {value.shape}, which varies over more than its "
-            f"{channels} channels. A kernel holds one factor a channel: it can't be folded."
-        )
-    return jnp.broadcast_to(jnp.reshape(value, shape[-1:]), (channels,)).astype(dtype)
-
-
-def _checked_tolerance(check: Any, tolerance: Any) -> float:
-    """The tolerance as a number, where check and tolerance are ones that can be used."""
-    if not isinstance(check, (tuple, list)) or len(check) != 2 or not callable(check[0]):
-        raise TypeError(
-            f"check must be a pair (apply, x), of a function apply(kernel, bias, x) and its input; "
-            f"found {type(check).__name__}."
-        )
-    _refuse_tracers(tolerance)
-    if isinstance(tolerance, (str, bytes, bool, np.bool_)) or not hasattr(tolerance, "__float__"):
-        raise TypeError(
-            f"tolerance must be a number; found {tolerance!r}. Give the largest difference "
-            "allowed, as a share of the largest output, such as 1e-5."
-        )
-    number = float(tolerance)
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(
-            f"tolerance must be a finite number from 0; found {tolerance!r}. Give the largest "
-            "difference allowed, as a share of the largest output, such as 1e-5."
-        )
-    return number
-
-
-def _refuse_tracers(tree: Any) -> None:
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)):
-        raise TypeError(
-            "check compares numbers, which are not known under jax.jit. Fold outside of it, or "
-            "leave check out."
-        )
-
-
-def _compare(
-    layer: BatchNorm,
-    state: Mapping[str, Any],
-    plain: tuple[Array, Array | None],
-    folded: tuple[Array, Array],
-    check: tuple[LinearMap, Any],
-    tolerance: float,
-) -> None:
-    """Raises where the folded map is further from the map and the norm than the tolerance."""
-    apply, x = check
-    expected = np.asarray(layer(apply(*plain, x), state)[0], np.float64)
-    found = np.asarray(apply(*folded, x), np.float64)
-    if found.shape != expected.shape:
-        raise ValueError(
-            f"check's apply must give one shape with and without a bias; found {found.shape} with "
-            f"the folded and {expected.shape} with the old kernel."
-        )
-    difference = np.abs(found - expected)
-    largest = np.abs(expected).max(initial=0.0) or 1.0
-    worst = float(np.max(difference / largest, initial=0.0))
-    if not worst <= tolerance:  # NaN is no agreement
-        place = np.unravel_index(np.argmax(difference), difference.shape)
-        raise ValueError(
-            f"tolerance {tolerance:g} is exceeded: folded and unfolded output differ by up to "
-            f"{worst:.3g} of the largest output {largest:.3g}, most in channel {int(place[-1])}. "
-            "Fold in float32, raise the tolerance, or leave the norm where it is."
-        )
