@@ -3,10 +3,10 @@
 import jax
 import pytest
 
-from tests.mistakes import of_functions, of_layers, of_trees
+from tests.mistakes import of_functions, of_layers, of_residuals, of_trees
 from tests.mistakes.registry import Mistake, X
 
-MISTAKES = of_functions.MISTAKES + of_layers.MISTAKES + of_trees.MISTAKES
+MISTAKES = of_functions.MISTAKES + of_layers.MISTAKES + of_residuals.MISTAKES + of_trees.MISTAKES
 # By function or layer and argument, so that one test tells all that is wrong there.
 GROUPS: dict[str, list[Mistake]] = {}
 for one in MISTAKES:

@@ -24,7 +24,13 @@ from .arguments import (
 from .means import Reduction
 from .residual import add_normalize
 from .residual_sum import Sum, wider
-from .scaling_arguments import check_offset_has_scale, check_scale_offset, floating_dtype, is_given
+from .scaling_arguments import (
+    check_offset_has_scale,
+    check_scale_offset,
+    is_given,
+    out_dtype_of,
+    residual_dtype_of,
+)
 
 Array = jax.Array
 
@@ -231,9 +237,8 @@ def _add_norm(
     check_switch(normalize_rounded, "normalize_rounded")
     how = Sum(
         Reduction(axes, centred, implementation),
-        floating_dtype(out_dtype, "out_dtype", "jnp.bfloat16, or x.dtype") or x.dtype,
-        floating_dtype(residual_dtype, "residual_dtype", "jnp.float32, or residual.dtype")
-        or residual.dtype,
+        out_dtype_of(out_dtype) or x.dtype,
+        residual_dtype_of(residual_dtype) or residual.dtype,
         normalize_rounded,
     )
     return _program(

@@ -29,18 +29,22 @@ import jax
 import numpy as np
 
 from ..kernels.jax_internals import type_like
+from ..kernels.kernel import Axes, Parallel, Run, Split
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, spans
+from .means import Reduction
 from .normalize import NORMALIZE, known_nonzero
 from .residual_derivative import ADD_TANGENT
 from .residual_sum import Sum, summed
 from .rounded_scaling import rounded
+from .slices_in_parts import normalized_together
 
 Array = jax.Array
 
 
-def _add_normalize(
+def _with(
+    norm: Run,
     *,
     x: Array,
     residual: Array,
@@ -52,16 +56,42 @@ def _add_normalize(
     out_dtype: np.dtype,
     residual_dtype: np.dtype,
     of_rounded: bool,
-    **static: Any,
 ) -> tuple[Array, Array]:
+    """The operation by a way to normalize an array."""
     total = summed(x, residual, gate, where, epsilon.dtype)
     r = total.astype(residual_dtype)
     source = total
     if of_rounded and residual_dtype != total.dtype:
         # In its own type, if that is the result's: its kernel then rounds once.
         source = r if out_dtype == residual_dtype else rounded(total, residual_dtype)
-    (y,) = apply(NORMALIZE, static, x=source, epsilon=epsilon, scale=scale, bias=bias, where=where)
+    operands = {"x": source, "epsilon": epsilon, "scale": scale, "bias": bias, "where": where}
+    (y,) = norm(**{name: array for name, array in operands.items() if array is not None})
     return y.astype(out_dtype), r
+
+
+def _add_normalize(
+    *, axes: Axes, centred: bool, implementation: str | None, **others: Any
+) -> tuple[Array, Array]:
+    static = Reduction(axes, centred, implementation)._asdict()
+    return _with(functools.partial(apply, NORMALIZE, static), **others)
+
+
+def _on_parts(
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    **others: Any,
+) -> Parallel:
+    """Whole rows by each device; parts of rows as :mod:`.slices_in_parts` does it."""
+    of_norm = normalized_together(axes=axes, centred=centred, implementation=implementation)
+
+    def together(split: Split) -> Run | None:
+        norm = of_norm(split)
+        return None if norm is None else functools.partial(_with, norm, **others)
+
+    return Parallel(together=together)
 
 
 def _types(
@@ -78,6 +108,7 @@ ADD_NORMALIZE = Operation(
     ("x", "residual", "gate", "epsilon", "scale", "bias", "where"),
     _add_normalize,
     results=_types,
+    parallel=_on_parts,
 )
 
 

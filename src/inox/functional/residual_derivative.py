@@ -3,22 +3,26 @@
 The sum that was normalized is `total`, as it was kept, or is formed of `x` and `residual` again.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..kernels.kernel import Axes, Parallel, Run, Split, names_of, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from .means import Reduction, masked
 from .normalize_derivative import COTANGENT, TANGENT
 from .residual_sum import summed
+from .slices_in_parts import cotangent_together
 from .sums import sum_along
 
 Array = jax.Array
-Axes = tuple[int, ...]
+# Of each gradient its name, the axes it is summed over, and its dtype.
+Outputs = tuple[tuple[str, Axes, np.dtype], ...]
 
 
 def _total(
@@ -131,7 +135,9 @@ ADD_TANGENT = Operation(
 )
 
 
-def _cotangent(
+def _with(
+    of_norm: Callable[[tuple[tuple[str, Axes], ...]], Run],
+    added: Callable[[Array, Axes], Array],
     *,
     dy: Array | None = None,
     dr: Array | None = None,
@@ -142,27 +148,23 @@ def _cotangent(
     epsilon: Array,
     scale: Array | None = None,
     where: Array | None = None,
-    outputs: tuple[tuple[str, Axes, np.dtype], ...],
+    outputs: Outputs,
     dtypes: tuple[np.dtype, np.dtype],
-    **static: Any,
 ) -> tuple[Array, ...]:
+    """The gradients, by those of a norm that are listed, and by a way to add numbers up."""
     dtype = epsilon.dtype
     found: dict[str, Array] = {}
     dt = None if dr is None else masked(dr, where).astype(dtype)
     if dy is not None:
-        of_norm = tuple((name, shared) for name, shared, _ in outputs if name not in _OF_SUM)
+        listed = tuple((name, shared) for name, shared, _ in outputs if name not in _OF_SUM)
         if any(name in _OF_SUM for name, *_ in outputs):
-            of_norm = (("x_tangent", ()), *of_norm)
-        results = apply(
-            COTANGENT,
-            {**static, "outputs": of_norm},
-            dy=dy.astype(dtype),
-            x=_total(total, x, residual, gate, where, dtype),
-            epsilon=epsilon,
-            scale=scale,
-            where=where,
-        )
-        found = {name: result for (name, _), result in zip(of_norm, results, strict=True)}
+            listed = (("x_tangent", ()), *listed)
+        sum_ = _total(total, x, residual, gate, where, dtype)
+        operands = {"dy": dy.astype(dtype), "x": sum_, "epsilon": epsilon}
+        operands |= {} if scale is None else {"scale": scale}
+        operands |= {} if where is None else {"where": where}
+        results = of_norm(listed)(**operands)
+        found = {name: result for (name, _), result in zip(listed, results, strict=True)}
         if "x_tangent" in found:
             along = found.pop("x_tangent")
             dt = along if dt is None else dt + along
@@ -175,15 +177,61 @@ def _cotangent(
             found[name] = (dt if gate is None else dt * gate).astype(kind)
         else:
             assert x is not None
-            found[name] = sum_along(dt * masked(x, where).astype(dtype), shared)
+            found[name] = added(dt * masked(x, where).astype(dtype), shared)
     return tuple(found[name] for name, *_ in outputs)
+
+
+def _cotangent(
+    *, axes: Axes, centred: bool, implementation: str | None, **others: Any
+) -> tuple[Array, ...]:
+    static = Reduction(axes, centred, implementation)._asdict()
+
+    def of_norm(outputs: tuple[tuple[str, Axes], ...]) -> Run:
+        return functools.partial(apply, COTANGENT, {**static, "outputs": outputs})
+
+    return _with(of_norm, sum_along, **others)
+
+
+def _on_parts(
+    operands: Mapping[str, Any],
+    *,
+    outputs: Outputs,
+    dtypes: tuple[np.dtype, np.dtype],
+    axes: Axes,
+    **static: Any,
+) -> Parallel:
+    """Gradients of what is shared are summed over the devices that share it."""
+
+    def combine(results: tuple[Array, ...], split: Split) -> tuple[Array, ...]:
+        return tuple(
+            result
+            if name in ("x_tangent", "residual_tangent")
+            else summed_over_devices(result, shared, split)
+            for result, (name, shared, _) in zip(results, outputs, strict=True)
+        )
+
+    def together(split: Split) -> Run | None:
+        if not names_of(axes, split):
+            return None
+
+        def of_norm(listed: tuple[tuple[str, Axes], ...]) -> Run:
+            run = cotangent_together(axes=axes, outputs=listed, **static)(split)
+            assert run is not None
+            return run
+
+        def added(terms: Array, shared: Axes) -> Array:
+            return summed_over_devices(sum_along(terms, shared), shared, split)
+
+        return functools.partial(_with, of_norm, added, outputs=outputs, dtypes=dtypes)
+
+    return Parallel(combine, together)
 
 
 def _cotangent_transpose(
     cotangents: tuple[Array | None, ...],
     wanted: Mapping[str, Any],
     *,
-    outputs: tuple[tuple[str, Axes, np.dtype], ...],
+    outputs: Outputs,
     dtypes: tuple[np.dtype, np.dtype],
     axes: Axes,
     centred: bool,
@@ -205,4 +253,5 @@ ADD_COTANGENT = Operation(
     _cotangent,
     linear=("dy", "dr"),
     transpose=_cotangent_transpose,
+    parallel=_on_parts,
 )

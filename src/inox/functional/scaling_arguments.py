@@ -88,6 +88,16 @@ def rounding_dtype(value: Any) -> np.dtype | None:
     return floating_dtype(value, "normalized_dtype", cure)
 
 
+def out_dtype_of(value: Any) -> np.dtype | None:
+    """`out_dtype` as a dtype of real numbers."""
+    return floating_dtype(value, "out_dtype", "jnp.bfloat16, or x.dtype")
+
+
+def residual_dtype_of(value: Any) -> np.dtype | None:
+    """`residual_dtype` as a dtype of real numbers."""
+    return floating_dtype(value, "residual_dtype", "jnp.float32, jnp.bfloat16 or x.dtype")
+
+
 def check_rounding_dtype(dtype: np.dtype | None, x: Array, statistics: np.dtype) -> None:
     """Raises where nothing could be rounded to a dtype, as it is wider than what is computed in."""
     if dtype is not None and dtype.itemsize > statistics.itemsize:
