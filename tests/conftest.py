@@ -130,3 +130,11 @@ def standard_promotion() -> Iterator[None]:
     """JAX's usual promotion, for tests that call a library which relies on it."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def compiled_quickly() -> Iterator[None]:
+    """XLA spends little on its own code: for tests of what is decided before, or in our kernels."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

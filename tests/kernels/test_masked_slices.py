@@ -9,9 +9,13 @@ from inox import functional
 from inox.kernels.cpu.library import library
 from tests.kernels.kernel_cases import kernels_in
 
-pytestmark = pytest.mark.skipif(
-    not library().available, reason="the kernels are switched off, or not part of the installation"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not library().available,
+        reason="the kernels are switched off, or not part of the installation",
+    ),
+    pytest.mark.usefixtures("compiled_quickly"),
+]
 # x of (N, L, C), the shape of the mask, (x, scale, bias, where, implementation) -> y
 TOKENS = (3, 11, 24)
 CASES = {
