@@ -104,6 +104,10 @@ struct ElementKernels {
   // `count` numbers between the element type and the accumulator's.
   void (*to_accumulators)(const void* from, int64_t count, void* to);
   void (*from_accumulators)(const void* from, int64_t count, bool past_cache, void* to);
+  // Rows of sums in the accumulator type: y is of the element type, and so is dy; dx is of the
+  // accumulator's. Each returns false, with nothing done, where widened rows are the way to it.
+  bool (*normalize_sums)(const Rows&, int64_t begin, int64_t end);
+  bool (*cotangent_sums)(const Rows&, int64_t begin, int64_t end, double* dscale, double* dbias);
 };
 
 struct Kernels {

@@ -94,8 +94,7 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
   const bool of_rounded = call.of_rounded && chunks.is_narrow() && !call.wide;
   const bool r_past_cache = !of_rounded && chunks.may_pass(call.r, call.wide);
   const bool y_past_cache =
-      chunks.may_pass(norm.y) &&
-      (chunks.is_narrow() || norm.shape.channels * size_of(norm.element) % kLine == 0);
+      chunks.may_pass(norm.y) && norm.shape.channels * size_of(norm.element) % kLine == 0;
   const int64_t row_bytes = 4 * norm.shape.row() * size_of(norm.element);
   return for_each_part_of_rows(
       norm, unless_small(pool, norm), row_bytes, chunks.size(),
@@ -107,10 +106,18 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
       void* r = chunks.at(call.r, row, call.wide);
       chunks.of_elements.add_residual(chunks.addition(count, r_past_cache), chunks.at(call.x, row),
                                       chunks.at(call.residual, row, call.wide), gate, sum, r);
-      if (of_rounded) chunks.of_elements.to_accumulators(r, count, sum);
       void* y = chunks.at(norm.y, row);
-      // In place where y is to be rounded: each number is read before it is written.
+      if (of_rounded) {  // to the bits of a norm of r
+        chunks.of_elements.normalize_rows(chunks.rows(r, nullptr, scale, bias, y, y_past_cache), 0,
+                                          rows);
+        return;
+      }
       const bool narrow = chunks.is_narrow();
+      if (narrow && chunks.of_elements.normalize_sums(
+                        chunks.rows(sum, nullptr, scale, bias, y, y_past_cache), 0, rows)) {
+        return;
+      }
+      // In place where y is to be rounded: each number is read before it is written.
       chunks.of_sums.normalize_rows(
           chunks.rows(sum, nullptr, scale, bias, narrow ? sum : y, !narrow && y_past_cache), 0,
           rows);
@@ -141,13 +148,16 @@ bool add_cotangent(const Kernels& kernels, const ResidualNormalization& call, Th
         chunks.of_elements.to_accumulators(chunks.at(call.total, row), count, own);
       }
       const void* dy = chunks.at(norm.dy, row);
-      if (chunks.is_narrow()) {
-        chunks.of_elements.to_accumulators(dy, count, buffer);
-        dy = buffer;
+      const bool narrow = chunks.is_narrow();
+      if (!narrow ||
+          !chunks.of_elements.cotangent_sums(chunks.rows(sum, dy, scale, nullptr, buffer, false), 0,
+                                             rows, dscale, dbias)) {
+        if (narrow) chunks.of_elements.to_accumulators(dy, count, buffer);
+        // In place of a dy that was widened: each number is read before it is written.
+        chunks.of_sums.cotangent_rows(
+            chunks.rows(sum, narrow ? buffer : dy, scale, nullptr, buffer, false), 0, rows, dscale,
+            dbias);
       }
-      // In place of a dy that was widened: each number is read before it is written.
-      chunks.of_sums.cotangent_rows(chunks.rows(sum, dy, scale, nullptr, buffer, false), 0, rows,
-                                    dscale, dbias);
       chunks.of_elements.add_cotangents(
           chunks.addition(count, past_cache), buffer, chunks.at(call.dr, row, call.wide),
           chunks.at(call.dresidual, row, call.wide), chunks.at(call.dx, row));

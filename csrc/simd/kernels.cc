@@ -31,7 +31,9 @@ constexpr ElementKernels kernels_of() {
           add_residual<T>,
           add_cotangents<T>,
           to_accumulators<T>,
-          from_accumulators<T>};
+          from_accumulators<T>,
+          normalize_sums<T>,
+          cotangent_sums<T>};
 }
 
 extern const Kernels kKernels;
