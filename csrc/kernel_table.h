@@ -67,6 +67,15 @@ struct ColumnMap {
   const double* t_factor;
 };
 
+// `count` contiguous numbers, of consecutive rows of `width`: those of an array of the element type
+// added to a residual, or what reaches their sum added up. The residual, its sum r, and what
+// belongs to r, are of the element type too, or of the accumulator's (`wide`).
+struct Addition {
+  int64_t count, width;
+  bool wide;
+  bool past_cache;  // results but `sum` are stored past the caches; they are aligned to 64 bytes
+};
+
 // A shift is too far from the mean where delta^2 is above this share of Q / n (row_sums.h).
 inline constexpr double kFarFromMean = 0.985;
 
@@ -85,6 +94,20 @@ struct ElementKernels {
   void (*column_cotangent)(const Columns&, const ColumnMap&);
   // `count` numbers of the element type, `stride` apart, as float64.
   void (*widen)(const void* from, int64_t count, int64_t stride, double* to);
+  // sum = residual + gate x in the accumulator type, with a gate for each place in a row, or none;
+  // r is the sum rounded, where it is given.
+  void (*add_residual)(const Addition&, const void* x, const void* residual, const void* gate,
+                       void* sum, void* r);
+  // dresidual = dsum + dr, where dr is given, and the same as dx, where that is.
+  void (*add_cotangents)(const Addition&, const void* dsum, const void* dr, void* dresidual,
+                         void* dx);
+  // `count` numbers between the element type and the accumulator's.
+  void (*to_accumulators)(const void* from, int64_t count, void* to);
+  void (*from_accumulators)(const void* from, int64_t count, bool past_cache, void* to);
+  // Rows of sums in the accumulator type: y is of the element type, and so is dy; dx is of the
+  // accumulator's. Each returns false, with nothing done, where widened rows are the way to it.
+  bool (*normalize_sums)(const Rows&, int64_t begin, int64_t end);
+  bool (*cotangent_sums)(const Rows&, int64_t begin, int64_t end, double* dscale, double* dbias);
 };
 
 struct Kernels {

@@ -1,6 +1,8 @@
 """The Python blocks of a page, which run as one program from top to bottom."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 
@@ -19,3 +21,17 @@ def program_of(page: Path) -> str:
     for start, text in python_blocks(page):
         source += "\n" * (start - 1 - source.count("\n")) + text
     return source
+
+
+def run_as_a_program(page: Path, folder: Path) -> None:
+    """Runs a page's blocks in a fresh process, with JAX's own promotion, and no warning."""
+    script = folder / f"{page.name}.py"
+    script.write_text(program_of(page), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

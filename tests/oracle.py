@@ -151,6 +151,38 @@ class OffsetScale(Normalization):
 
 
 @dataclass(frozen=True)
+class ResidualSum:
+    """`norm` of r = residual + gate * x, with r beside it."""
+
+    norm: Normalization
+
+    def _inner(self, arrays: Arrays, where: np.ndarray | None) -> tuple[Arrays, np.ndarray]:
+        x, keep = clear(arrays["x"], where)
+        r = np.where(keep, arrays["residual"] + full(arrays, "gate", 1) * x, 0)
+        rest = {name: array for name, array in arrays.items() if name not in ("residual", "gate")}
+        return rest | {"x": r}, x
+
+    def evaluate(self, arrays: Arrays, where: np.ndarray | None = None) -> Arrays:
+        inner, _ = self._inner(arrays, where)
+        return self.norm.evaluate(inner, where) | {"r": inner["x"]}
+
+    def terms(self, arrays: Arrays, cotangents: Arrays, where: np.ndarray | None = None) -> Terms:
+        inner, x = self._inner(arrays, where)
+        dense, sizes = self.norm.terms(inner, {"y": cotangents["y"]}, where)
+        dr, _ = clear(cotangents["r"], where)
+        gate = full(arrays, "gate", 1)
+        total = dense.pop("x").reshape(x.shape) + dr
+        size = sizes.pop("x").reshape(x.shape) + np.abs(dr)
+        return (
+            dense | {"residual": total, "x": gate * total, "gate": x * total},
+            sizes | {"residual": size, "x": abs(gate) * size, "gate": abs(x) * size},
+        )
+
+    pullback = Normalization.pullback
+    sizes = Normalization.sizes
+
+
+@dataclass(frozen=True)
 class FixedStatistics:
     """The same formula with a mean and a variance that are handed in."""
 

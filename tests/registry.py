@@ -35,6 +35,9 @@ class Layout:
         )
 
 
+Reference = oracle.Normalization | oracle.FixedStatistics | oracle.ResidualSum
+
+
 @dataclass(frozen=True)
 class Operation:
     """`call(arrays, where, **static)` names its results; `reference(layout)` is the oracle.
@@ -47,7 +50,7 @@ class Operation:
     call: Callable[..., dict[str, jax.Array]]
     arrays: tuple[str, ...]
     results: tuple[str, ...]
-    reference: Callable[[Layout], oracle.Normalization | oracle.FixedStatistics]
+    reference: Callable[[Layout], Reference]
     layouts: tuple[Layout, ...]
     examples: tuple[Layout, ...] = ()
 
@@ -64,9 +67,17 @@ class Operation:
             "mean": generator.normal(1.5, 0.5, layout.shape[-1:]),
             "var": generator.uniform(2.0, 4.0, layout.shape[-1:]),
             "epsilon": np.asarray(0.125),
+            "residual": generator.normal(-0.5, 1.5, layout.shape),
+            "gate": generator.uniform(0.5, 1.5, parameter),
         }
         statistics = np.float64 if dtype == np.float64 else np.float32
-        dtypes = {"x": dtype, "mean": statistics, "var": statistics, "epsilon": statistics}
+        dtypes = {
+            "x": dtype,
+            "residual": dtype,
+            "mean": statistics,
+            "var": statistics,
+            "epsilon": statistics,
+        }
         return {
             name: dense[name].astype(dtypes.get(name, parameter_dtype or dtype))
             for name in self.arrays
@@ -180,6 +191,16 @@ def offset(layout: Layout) -> oracle.OffsetScale:
     return oracle.OffsetScale(rows(layout).positions, centred=False)
 
 
+def sum_of_rows(layout: Layout) -> oracle.ResidualSum:
+    """Slices over `axis` of the sum with a residual."""
+    return oracle.ResidualSum(rows(layout))
+
+
+def sum_uncentred(layout: Layout) -> oracle.ResidualSum:
+    """The same, whose mean is not subtracted."""
+    return oracle.ResidualSum(uncentred(layout))
+
+
 def groups(layout: Layout) -> oracle.Normalization:
     """Slices over `axis`, whose last is split into groups."""
     return oracle.Normalization(
@@ -227,6 +248,16 @@ def named(function: Callable[..., Any]) -> Callable[..., dict[str, jax.Array]]:
             if isinstance(result, jax.Array)
             else {"y": result[0], **result[1]._asdict()}
         )
+
+    return call
+
+
+def two(function: Callable[..., Any]) -> Callable[..., dict[str, jax.Array]]:
+    """Calls a function that returns a normalized sum and the sum."""
+
+    def call(arrays: dict[str, Any], where: Any, **static: Any) -> dict[str, jax.Array]:
+        y, r = function(**arrays, where=where, **static)
+        return {"y": y, "r": r}
 
     return call
 
@@ -302,5 +333,22 @@ OPERATIONS = (
         uncentred,
         ROWS,
         VECTORS[:1],
+    ),
+    Operation(
+        "add_layer_norm",
+        two(functional.add_layer_norm),
+        (*AFFINE, "residual", "gate"),
+        ("y", "r"),
+        sum_of_rows,
+        ROWS[:3],
+    ),
+    Operation(
+        "add_rms_norm",
+        two(functional.add_rms_norm),
+        ("x", "scale", "epsilon", "residual"),
+        ("y", "r"),
+        sum_uncentred,
+        (*ROWS[:3], ROWS[8]),
+        VECTORS[:5],
     ),
 )

@@ -6,15 +6,19 @@
 //     inox_moments              x                            -> mean, mean_low, variance
 //     inox_centred_sums         t, x, mean, mean_low         -> sum t, sum t (x - mean - mean_low)
 //
+//     inox_add_normalize  x, residual, gate, epsilon, scale, bias          -> y, r
+//     inox_add_cotangent  dy, dr, total, x, residual, gate, epsilon, scale -> dresidual, dx,
+//                                                                             dscale, dbias
+//
 // Buffers are seen as rows of elements, whatever dimensions they have: so XLA never has to copy one
 // for its layout. The attribute `shape` tells those of x, (outer, inner, length, groups, channels),
 // in moments and sums with inner 1; statistics are over length and channels. dy, y and dx are as x.
 // Parameters and their gradients are (outer, groups, channels), parameters also (groups, channels)
 // for all, statistics (outer, groups), in float32, or float64 beside a float64 x; so is t, if it
-// isn't of the type of x. `where` has a boolean for each (outer, inner), whether it takes
-// part. Epsilon has one element. A scale or bias without elements is absent, a
-// result without elements not wanted. The attribute `centred` of the first two tells layer norm
-// from RMS norm.
+// isn't of the type of x, and so are a residual and what belongs to r, its sum with x. `where` has
+// a boolean for each (outer, inner), whether it takes part. Epsilon has one element. An operand
+// without elements is absent, a result without elements not wanted. The attribute `centred` tells
+// layer norm from RMS norm, `of_rounded` whether r is normalized or the sum before its rounding.
 #include <cstring>
 #include <initializer_list>
 
@@ -22,6 +26,7 @@
 #include "operations/floating_point_environment.h"
 #include "operations/instruction_sets.h"
 #include "operations/operations.h"
+#include "operations/residual_rows.h"
 
 namespace inox {
 namespace {
@@ -40,11 +45,13 @@ class XlaThreads : public ThreadPool {
 
 constexpr char kCentred[] = "centred";
 constexpr char kShape[] = "shape";
+constexpr char kOfRounded[] = "of_rounded";
 
 // The parameters of handlers: what a call binds to each is read off its type.
 using Operand = ffi::AnyBuffer;
 using Output = ffi::Result<ffi::AnyBuffer>;
 using Centred = ffi::Attr<bool, kCentred>;
+using OfRounded = ffi::Attr<bool, kOfRounded>;
 using Sizes = ffi::Attr<ffi::Span<const int64_t>, kShape>;
 
 // The end of every handler. `sums`: the results that are 0 where there is nothing to sum up.
@@ -131,6 +138,70 @@ ffi::Error run_cotangent_where(XlaThreads threads, Operand dy, Operand x, Operan
                          dbias, centred, sizes);
 }
 
+// What both calls with a residual have in common.
+ResidualNormalization residual_call(Checks& check, Element element, Operand of_sum, Operand epsilon,
+                                    Operand scale, Operand gate, Centred centred, Sizes sizes,
+                                    Operand like_x) {
+  ResidualNormalization call = {};
+  Normalization& norm = call.norm;
+  norm.element = element;
+  norm.shape = check.shape_of_rows(*sizes, like_x);
+  norm.centred = *centred;
+  const Element accumulator = accumulator_of(element);
+  call.wide = of_sum.element_type() != type_of(element);
+  norm.epsilon = check.epsilon(epsilon, accumulator);
+  norm.scale = check.parameter("scale", scale, accumulator, norm.shape);
+  call.gate = check.parameter("gate", gate, accumulator, norm.shape);
+  return call;
+}
+
+ffi::Error run_add_normalize(XlaThreads threads, Operand x, Operand residual, Operand gate,
+                             Operand epsilon, Operand scale, Operand bias, Output y, Output r,
+                             Centred centred, OfRounded of_rounded, Sizes sizes) {
+  KeepDenormals guard;
+  Checks check("inox_add_normalize");
+  const Element element = check.element(x);
+  ResidualNormalization call =
+      residual_call(check, element, residual, epsilon, scale, gate, centred, sizes, x);
+  const int64_t count = call.norm.shape.count();
+  const Element accumulator = accumulator_of(element), of_sum = call.wide ? accumulator : element;
+  call.of_rounded = *of_rounded;
+  call.x = x.untyped_data();
+  call.residual = check.buffer("residual", residual, of_sum, count);
+  call.norm.bias = check.parameter("bias", bias, accumulator, call.norm.shape);
+  call.norm.y = check.buffer("y", *y, element, count);
+  call.r = check.buffer("r", *r, of_sum, count);
+  return carry_out(check, call.norm.shape, {},
+                   [&] { return add_normalize(kernels(), call, &threads); });
+}
+
+ffi::Error run_add_cotangent(XlaThreads threads, Operand dy, Operand dr, Operand total, Operand x,
+                             Operand residual, Operand gate, Operand epsilon, Operand scale,
+                             Output dresidual, Output dx, Output dscale, Output dbias,
+                             Centred centred, Sizes sizes) {
+  KeepDenormals guard;
+  Checks check("inox_add_cotangent");
+  const Element element = check.element(dy);
+  ResidualNormalization call =
+      residual_call(check, element, dr, epsilon, scale, gate, centred, sizes, dy);
+  const Shape& shape = call.norm.shape;
+  const int64_t count = shape.count(), parameters = shape.outer * shape.row();
+  const Element accumulator = accumulator_of(element), of_sum = call.wide ? accumulator : element;
+  call.norm.dy = dy.untyped_data();
+  call.dr = check.optional("dr", dr, of_sum, count);
+  call.total = check.optional("total", total, of_sum, count);
+  if (!call.total) {
+    call.x = check.buffer("x", x, element, count);
+    call.residual = check.buffer("residual", residual, of_sum, count);
+  }
+  call.dresidual = check.optional("dresidual", *dresidual, of_sum, count);
+  call.dx = check.optional("dx", *dx, element, count);
+  call.norm.dscale = check.optional("dscale", *dscale, accumulator, parameters);
+  call.norm.dbias = check.optional("dbias", *dbias, accumulator, parameters);
+  return carry_out(check, shape, {dscale, dbias},
+                   [&] { return add_cotangent(kernels(), call, &threads); });
+}
+
 ffi::Error run_moments(XlaThreads threads, Operand x, Output mean, Output mean_low, Output var,
                        Sizes sizes) {
   KeepDenormals guard;
@@ -186,6 +257,8 @@ INOX_HANDLER(inox_normalize, inox::run_normalize);
 INOX_HANDLER(inox_normalize_cotangent, inox::run_cotangent);
 INOX_HANDLER(inox_normalize_where, inox::run_normalize_where);
 INOX_HANDLER(inox_cotangent_where, inox::run_cotangent_where);
+INOX_HANDLER(inox_add_normalize, inox::run_add_normalize);
+INOX_HANDLER(inox_add_cotangent, inox::run_add_cotangent);
 INOX_HANDLER(inox_moments, inox::run_moments);
 INOX_HANDLER(inox_centred_sums, inox::run_centred_sums);
 

@@ -85,6 +85,15 @@ class Checks {
     return found;
   }
 
+  // The same for operations on rows alone.
+  Shape shape_of_rows(ffi::Span<const int64_t> sizes, const ffi::AnyBuffer& x) {
+    const Shape found = shape(sizes, x);
+    if (!failed_ && found.length != 1) {
+      fail("shape must have 1 as its length here, but has " + std::to_string(found.length) + ".");
+    }
+    return found;
+  }
+
   void type(const char* name, const ffi::AnyBuffer& buffer, ffi::DataType wanted) {
     if (buffer.element_type() == wanted) return;
     fail(std::string(name) + " must be " + name_of(wanted) + ", but is " +

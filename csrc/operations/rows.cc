@@ -3,33 +3,17 @@
 // the parameters, which are added in the order of the parts.
 #include "operations/rows.h"
 
-#include <atomic>
 #include <cstring>
 
-#include "operations/arrays.h"
-#include "operations/parameter_gradients.h"
-#include "operations/scratch.h"
-#include "operations/work_division.h"
+#include "operations/row_tasks.h"
 
 namespace inox {
 namespace {
 
-// A part of rows this short spends more on its sums for the parameters than on the rows.
-constexpr int64_t kLeastRows = 64;
-constexpr int64_t kMostParts = 64;
-
-// A result of this size is stored past the caches: with what it is computed from it is more than
-// they hold, so whoever reads it next finds little of it there, and a line that is stored need not
-// be read first, which is a third of the traffic of a forward pass.
-constexpr int64_t kPastCacheBytes = 16 << 20;
-constexpr int64_t kLine = 64;
-
 Rows rows_of(const Normalization& call) {
   const Shape& shape = call.shape;
-  const int64_t bytes = size_of(call.element);
-  const bool past_cache = shape.count() * bytes >= kPastCacheBytes &&
-                          shape.channels * bytes % kLine == 0 &&
-                          reinterpret_cast<uintptr_t>(call.y) % kLine == 0;
+  const bool past_cache =
+      may_pass_cache(call.y, shape.count(), shape.channels, size_of(call.element));
   return {call.x,       call.dy,        call.scale.data, call.bias.data, call.y,
           shape.groups, shape.channels, call.epsilon,    call.centred,   past_cache};
 }
@@ -54,11 +38,6 @@ void for_each_run(const Normalization& call, int64_t begin, int64_t end, const B
   }
 }
 
-const void* of_outer(const Normalization& call, const Parameter& parameter, int64_t outer) {
-  const int64_t bytes = size_of(accumulator_of(call.element)) * call.shape.row();
-  return parameter.for_each_outer ? advance(parameter.data, outer * bytes) : parameter.data;
-}
-
 }  // namespace
 
 bool normalize_rows(const Kernels& kernels, const Normalization& call, ThreadPool* pool) {
@@ -80,39 +59,16 @@ bool normalize_rows(const Kernels& kernels, const Normalization& call, ThreadPoo
 }
 
 bool cotangent_rows(const Kernels& kernels, const Normalization& call, ThreadPool* pool) {
-  const Shape& shape = call.shape;
-  const int64_t size = shape.row(), bytes = 2 * size * size_of(call.element);
-  const bool parameters = call.dscale || call.dbias;
-  const Parts parts(shape.outer, shape.inner, bytes, parameters ? kLeastRows : 1,
-                    parameters ? kMostParts : shape.inner);
-  const bool partial = parameters && parts.per_outer > 1;
-  double* sums = partial ? call_scratch().reserve(2 * size * parts.count()) : nullptr;
-  if (partial && !sums) return false;
-  std::atomic<bool> failed{false};
-  for_each_task(pool, parts.tasks(), [&](int64_t task) {
-    double* own = parameters && !partial ? task_scratch().reserve(2 * size) : nullptr;
-    if (parameters && !partial && !own) {
-      failed = true;
-      return;
-    }
-    parts.for_each_of(task, [&](int64_t part, int64_t o, int64_t begin, int64_t end) {
-      Rows rows = rows_of(call);
-      rows.scale = of_outer(call, call.scale, o);
-      double* of_part = partial ? sums + 2 * size * part : own;
-      if (parameters) std::memset(of_part, 0, 2 * size * sizeof(double));
-      for_each_run(call, o * shape.inner + begin, o * shape.inner + end,
-                   [&](int64_t from, int64_t to) {
-        kernels[call.element].cotangent_rows(rows, from, to, of_part,
-                                             parameters ? of_part + size : nullptr);
-      });
-      if (own) {
-        round_to(call.element, own, size, call.dscale, o * size);
-        round_to(call.element, own + size, size, call.dbias, o * size);
-      }
+  const int64_t row_bytes = 2 * call.shape.row() * size_of(call.element);
+  return for_each_part_of_rows(
+      call, pool, row_bytes, 0,
+      [&](int64_t o, int64_t begin, int64_t end, double* dscale, double* dbias, double*) {
+    Rows rows = rows_of(call);
+    rows.scale = of_outer(call, call.scale, o);
+    for_each_run(call, begin, end, [&](int64_t from, int64_t to) {
+      kernels[call.element].cotangent_rows(rows, from, to, dscale, dbias);
     });
   });
-  if (partial) add_parts(call, parts.per_outer, sums, pool);
-  return !failed;
 }
 
 void reduce_slices(const Kernels& kernels, const Reduction& call, ThreadPool* pool) {

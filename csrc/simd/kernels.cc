@@ -7,6 +7,7 @@
 #include "kernel_table.h"
 
 #include "simd/column_kernels.h"
+#include "simd/residual_sums.h"
 #include "simd/row_cotangent.h"
 #include "simd/slice_kernels.h"
 
@@ -26,7 +27,13 @@ constexpr ElementKernels kernels_of() {
           column_moments_and_products<T>,
           column_normalize<T>,
           column_cotangent<T>,
-          widen_numbers<T>};
+          widen_numbers<T>,
+          add_residual<T>,
+          add_cotangents<T>,
+          to_accumulators<T>,
+          from_accumulators<T>,
+          normalize_sums<T>,
+          cotangent_sums<T>};
 }
 
 extern const Kernels kKernels;

@@ -6,6 +6,22 @@
 
 namespace inox::INOX_UNIT {
 
+// The types of the arrays of a row: of one type, or a sum in the accumulator type
+// (residual_sums.h), whose cotangent stays in that type, too.
+template <class T>
+struct Same {
+  using X = T;
+  using Y = T;  // y and dy
+  using Dx = T;
+};
+
+template <class T>
+struct OfSum {
+  using X = Accumulator<T>;
+  using Y = T;
+  using Dx = Accumulator<T>;
+};
+
 // Where R slices of one type are: their elements, and their parameters. Those are one and the same
 // for all R slices (`shared`), or follow each other as the slices do.
 struct Place {

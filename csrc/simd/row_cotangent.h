@@ -6,56 +6,59 @@
 
 namespace inox::INOX_UNIT {
 
-template <class T, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed,
+template <class E, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed,
           bool plain = false>
 INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale, double* dbias);
 
-template <class T, bool centred, bool wants_parameters, int R>
+template <class E, bool centred, bool wants_parameters, int R>
 __attribute__((noinline, cold)) void cotangent_apart(const Rows& rows, const Place& at,
                                                      double* dscale, double* dbias) {
   for (int r = 0; r < R; ++r) {
     const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
     using V = std::conditional_t<R == 1, Doubles, Singles>;
-    cotangent_block<T, V, centred, wants_parameters, true, 1, 0>(rows, one, dscale, dbias);
+    cotangent_block<E, V, centred, wants_parameters, true, 1, 0>(rows, one, dscale, dbias);
   }
 }
 
-template <class T, bool centred, bool wants_parameters, int R>
+template <class E, bool centred, bool wants_parameters, int R>
 __attribute__((noinline, cold)) void cotangent_shifted(const Rows& rows, const Place& at,
                                                        double* dscale, double* dbias) {
   for (int r = 0; r < R; ++r) {
     const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
-    cotangent_block<T, Doubles, centred, wants_parameters, true, 1, 0, R != 1>(rows, one, dscale,
+    cotangent_block<E, Doubles, centred, wants_parameters, true, 1, 0, R != 1>(rows, one, dscale,
                                                                                dbias);
   }
 }
 
-template <class T, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed,
+template <class E, class V, bool centred, bool wants_parameters, bool shared, int R, int fixed,
           bool plain>
 INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dscale, double* dbias) {
+  using X = typename E::X;
+  using T = typename E::Y;
+  using Dx = typename E::Dx;
   using A = Accumulator<T>;
   constexpr int of_sums = kLanes == 8 ? 4 : 2, strip = R < of_sums ? R : of_sums;
   const int64_t channels = fixed ? fixed : rows.channels;
-  const T* x = (const T*)rows.x + at.offset;
+  const X* x = (const X*)rows.x + at.offset;
   const T* dy = (const T*)rows.dy + at.offset;
-  T* dx = rows.y ? (T*)rows.y + at.offset : nullptr;
+  Dx* dx = rows.y ? (Dx*)rows.y + at.offset : nullptr;
   const A* scale = rows.scale ? (const A*)rows.scale + at.parameter : nullptr;
   const double reciprocal_count = 1.0 / channels;
-  const Operands<T, T, A> in = {x, dy, scale, at.stride, shared ? 0 : channels, channels};
+  const Operands<X, T, A> in = {x, dy, scale, at.stride, shared ? 0 : channels, channels};
   const BlockSums sums = sum_block<V, R, strip, centred, true, shared, plain>(in, reciprocal_count);
   if constexpr (plain && centred) {
     if (__builtin_expect(any_far_from_zero(sums, reciprocal_count), 0)) {
-      return cotangent_shifted<T, centred, wants_parameters, R>(rows, at, dscale, dbias);
+      return cotangent_shifted<E, centred, wants_parameters, R>(rows, at, dscale, dbias);
     }
   }
   const Statistics of = statistics(sums.d, sums.dd, reciprocal_count, rows.epsilon);
   if constexpr (std::is_same_v<V, Singles>) {
     if (__builtin_expect(!in_range<true>(sums, of, R), 0)) {
-      return cotangent_apart<T, centred, wants_parameters, R>(rows, at, dscale, dbias);
+      return cotangent_apart<E, centred, wants_parameters, R>(rows, at, dscale, dbias);
     }
   }
   if constexpr (wants_parameters) dscale += at.parameter, dbias += at.parameter;
-  BlockMap<V> block = block_map<T, V>(sums, of);
+  BlockMap<V> block = block_map<X, V>(sums, of);
   const Doubles n = broadcast(reciprocal_count);
   store(block.b, -(of.rstd * (of.rstd * ((sums.ud - of.delta * sums.u) * n))));
   store(block.c, -(of.rstd * (sums.u * n)));
@@ -159,39 +162,39 @@ INOX_INLINE bool blocks_of_cotangent(const Rows& rows) {
   return bytes < (96 << 10) && stride % 4096 != 0;
 }
 
-template <class T, class V, bool plain, bool centred, bool wants_parameters>
+template <class E, class V, bool plain, bool centred, bool wants_parameters>
 void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
                        double* dbias) {
-  const bool blocks = blocks_of_cotangent<T, V>(rows);
+  const bool blocks = blocks_of_cotangent<typename E::Y, V>(rows);
   for_each_block(rows, begin, end, blocks, [&](Place at) {
-    cotangent_block<T, V, centred, wants_parameters, true, kBlock, 0, plain>(rows, at, dscale,
+    cotangent_block<E, V, centred, wants_parameters, true, kBlock, 0, plain>(rows, at, dscale,
                                                                              dbias);
   }, [&](Place at, auto fixed) {
     constexpr int length = decltype(fixed)::value;
-    cotangent_block<T, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at, dscale,
+    cotangent_block<E, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at, dscale,
                                                                                   dbias);
   }, [&](Place at) {
-    cotangent_block<T, V, centred, wants_parameters, true, 1, 0, plain>(rows, at, dscale, dbias);
+    cotangent_block<E, V, centred, wants_parameters, true, 1, 0, plain>(rows, at, dscale, dbias);
   });
 }
 
-template <class T, class V, bool plain, bool centred>
+template <class E, class V, bool plain, bool centred>
 void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
                        double* dbias) {
   if (dscale) {
-    cotangent_rows_as<T, V, plain, centred, true>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<E, V, plain, centred, true>(rows, begin, end, dscale, dbias);
   } else {
-    cotangent_rows_as<T, V, plain, centred, false>(rows, begin, end, nullptr, nullptr);
+    cotangent_rows_as<E, V, plain, centred, false>(rows, begin, end, nullptr, nullptr);
   }
 }
 
-template <class T, class V, bool plain>
+template <class E, class V, bool plain>
 void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dscale,
                        double* dbias) {
   if (rows.centred) {
-    cotangent_rows_as<T, V, plain, true>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<E, V, plain, true>(rows, begin, end, dscale, dbias);
   } else {
-    cotangent_rows_as<T, V, plain, false>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<E, V, plain, false>(rows, begin, end, dscale, dbias);
   }
 }
 
@@ -206,16 +209,29 @@ void cotangent_rows(const Rows& rows, int64_t begin, int64_t end, double* dscale
   }
   if constexpr (std::is_same_v<T, float>) {
     if (are_plain<T>(rows)) {
-      cotangent_rows_as<T, Doubles, true>(rows, begin, end, dscale, dbias);
+      cotangent_rows_as<Same<T>, Doubles, true>(rows, begin, end, dscale, dbias);
     } else {
-      cotangent_rows_as<T, Doubles, false>(rows, begin, end, dscale, dbias);
+      cotangent_rows_as<Same<T>, Doubles, false>(rows, begin, end, dscale, dbias);
     }
   } else if (are_in_singles<T>(rows)) {
-    cotangent_rows_as<T, Arithmetic<T>, false>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<Same<T>, Arithmetic<T>, false>(rows, begin, end, dscale, dbias);
   } else {
-    cotangent_rows_as<T, Doubles, false>(rows, begin, end, dscale, dbias);
+    cotangent_rows_as<Same<T>, Doubles, false>(rows, begin, end, dscale, dbias);
   }
   if (rows.past_cache) end_stores_past_cache();
+}
+
+// The same of rows of sums in the accumulator type, dx in it, too; false where they are better
+// widened, or short.
+template <class T>
+bool cotangent_sums(const Rows& rows, int64_t begin, int64_t end, double* dscale, double* dbias) {
+  if constexpr (sizeof(T) == 2 && std::is_same_v<Arithmetic<T>, Singles>) {
+    if (are_in_singles<T>(rows)) {
+      cotangent_rows_as<OfSum<T>, Singles, false>(rows, begin, end, dscale, dbias);
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace inox::INOX_UNIT

@@ -38,53 +38,55 @@ INOX_INLINE bool are_in_singles(const Rows& rows) {
   return rows.channels >= kLongGroup && rows.channels <= longest;
 }
 
-template <class T, class V, bool centred, bool shared, int R, int fixed, bool plain = false>
+template <class E, class V, bool centred, bool shared, int R, int fixed, bool plain = false>
 INOX_INLINE void normalize_block(const Rows& rows, const Place& at);
 
 // A block of which float32 can't hold one slice: each by itself, so that none depends on others.
-template <class T, bool centred, int R>
+template <class E, bool centred, int R>
 __attribute__((noinline, cold)) void normalize_apart(const Rows& rows, const Place& at) {
   for (int r = 0; r < R; ++r) {
     const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
-    normalize_block<T, std::conditional_t<R == 1, Doubles, Singles>, centred, true, 1, 0>(rows,
+    normalize_block<E, std::conditional_t<R == 1, Doubles, Singles>, centred, true, 1, 0>(rows,
                                                                                           one);
   }
 }
 
 // A block with a plain row whose mean is far from 0: each by itself, with a shift where it needs
 // one.
-template <class T, bool centred, int R>
+template <class E, bool centred, int R>
 __attribute__((noinline, cold)) void normalize_shifted(const Rows& rows, const Place& at) {
   for (int r = 0; r < R; ++r) {
     const Place one = {at.offset + r * at.stride, at.stride, at.parameter};
-    normalize_block<T, Doubles, centred, true, 1, 0, R != 1>(rows, one);
+    normalize_block<E, Doubles, centred, true, 1, 0, R != 1>(rows, one);
   }
 }
 
-template <class T, class V, bool centred, bool shared, int R, int fixed, bool plain>
+template <class E, class V, bool centred, bool shared, int R, int fixed, bool plain>
 INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
+  using X = typename E::X;
+  using T = typename E::Y;
   using A = Accumulator<T>;
   constexpr int strip = R < 4 ? R : 4;
   const int64_t channels = fixed ? fixed : rows.channels;
-  const T* x = (const T*)rows.x + at.offset;
+  const X* x = (const X*)rows.x + at.offset;
   T* y = (T*)rows.y + at.offset;
   const A* scale = rows.scale ? (const A*)rows.scale + at.parameter : nullptr;
   const A* bias = rows.bias ? (const A*)rows.bias + at.parameter : nullptr;
   const double reciprocal_count = 1.0 / channels;
-  const Operands<T, T, A> in = {x, nullptr, nullptr, at.stride, 0, channels};
+  const Operands<X, T, A> in = {x, nullptr, nullptr, at.stride, 0, channels};
   const BlockSums sums = sum_block<V, R, strip, centred, false, true, plain>(in, reciprocal_count);
   if constexpr (plain && centred) {
     if (__builtin_expect(any_far_from_zero(sums, reciprocal_count), 0)) {
-      return normalize_shifted<T, centred, R>(rows, at);
+      return normalize_shifted<E, centred, R>(rows, at);
     }
   }
   const Statistics of = statistics(sums.d, sums.dd, reciprocal_count, rows.epsilon);
   if constexpr (std::is_same_v<V, Singles>) {
     if (__builtin_expect(!in_range<false>(sums, of, R), 0)) {
-      return normalize_apart<T, centred, R>(rows, at);
+      return normalize_apart<E, centred, R>(rows, at);
     }
   }
-  const BlockMap<V> block = block_map<T, V>(sums, of);
+  const BlockMap<V> block = block_map<X, V>(sums, of);
   const V one = broadcast<V>(1);
   const bool past_cache = rows.past_cache;
   V shift[R], rstd[R], offset[R];
@@ -108,7 +110,7 @@ INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
     if constexpr (shared) parameters(i);
     auto row = [&](int r) __attribute__((always_inline)) {
       if constexpr (!shared) parameters(r * channels + i);
-      const T* from = x + r * at.stride + i;
+      const X* from = x + r * at.stride + i;
       T* to = y + r * at.stride + i;
       if constexpr (shared && G == most) {
         __builtin_prefetch(from + R * at.stride, 0, 2);
@@ -140,25 +142,26 @@ INOX_INLINE void normalize_block(const Rows& rows, const Place& at) {
   for_each_in_lines<V, most>(channels, map);
 }
 
-template <class T, class V, bool plain, bool centred>
+template <class E, class V, bool plain, bool centred>
 void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
+  using T = typename E::Y;
   // Stores past the cache, to four rows a multiple of 4096 bytes apart, take four times as long.
   const int64_t stride = rows.groups * rows.channels * int64_t(sizeof(T));
   const bool blocks = kBlock * rows.channels * int64_t(sizeof(T)) <= kMostBlockBytes &&
                       !(rows.past_cache && stride % 4096 == 0);
   for_each_block(rows, begin, end, blocks, [&](Place at) {
-    normalize_block<T, V, centred, true, kBlock, 0, plain>(rows, at);
+    normalize_block<E, V, centred, true, kBlock, 0, plain>(rows, at);
   }, [&](Place at, auto fixed) {
-    normalize_block<T, Doubles, centred, false, kBlock, decltype(fixed)::value>(rows, at);
-  }, [&](Place at) { normalize_block<T, V, centred, true, 1, 0, plain>(rows, at); });
+    normalize_block<E, Doubles, centred, false, kBlock, decltype(fixed)::value>(rows, at);
+  }, [&](Place at) { normalize_block<E, V, centred, true, 1, 0, plain>(rows, at); });
 }
 
-template <class T, class V, bool plain>
+template <class E, class V, bool plain>
 void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
   if (rows.centred) {
-    normalize_rows_as<T, V, plain, true>(rows, begin, end);
+    normalize_rows_as<E, V, plain, true>(rows, begin, end);
   } else {
-    normalize_rows_as<T, V, plain, false>(rows, begin, end);
+    normalize_rows_as<E, V, plain, false>(rows, begin, end);
   }
 }
 
@@ -172,16 +175,29 @@ void normalize_rows(const Rows& rows, int64_t begin, int64_t end) {
   }
   if constexpr (std::is_same_v<T, float>) {
     if (are_plain<T>(rows)) {
-      normalize_rows_as<T, Doubles, true>(rows, begin, end);
+      normalize_rows_as<Same<T>, Doubles, true>(rows, begin, end);
     } else {
-      normalize_rows_as<T, Doubles, false>(rows, begin, end);
+      normalize_rows_as<Same<T>, Doubles, false>(rows, begin, end);
     }
   } else if (are_in_singles<T>(rows)) {
-    normalize_rows_as<T, Arithmetic<T>, false>(rows, begin, end);
+    normalize_rows_as<Same<T>, Arithmetic<T>, false>(rows, begin, end);
   } else {
-    normalize_rows_as<T, Doubles, false>(rows, begin, end);
+    normalize_rows_as<Same<T>, Doubles, false>(rows, begin, end);
   }
   if (rows.past_cache) end_stores_past_cache();
+}
+
+// The same of rows of sums in the accumulator type; false where they are better widened, or short.
+template <class T>
+bool normalize_sums(const Rows& rows, int64_t begin, int64_t end) {
+  if constexpr (sizeof(T) == 2 && std::is_same_v<Arithmetic<T>, Singles>) {
+    if (are_in_singles<T>(rows)) {
+      normalize_rows_as<OfSum<T>, Singles, false>(rows, begin, end);
+      if (rows.past_cache) end_stores_past_cache();
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace inox::INOX_UNIT

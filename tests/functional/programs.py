@@ -36,10 +36,10 @@ def values_and_gradients(operation: Operation, layout: Layout, jit: Callable = j
 
 
 def result_dtypes(operation: Operation, arrays: dict[str, np.ndarray]) -> dict[str, np.dtype]:
-    """By name: y has the dtype of x; a mean and a variance have at least float32."""
+    """By name: y and r have the dtype of x; a mean and a variance have at least float32."""
     x = arrays["x"].dtype
     statistics = np.dtype(np.float64 if x == np.float64 else np.float32)
-    return {name: x if name == "y" else statistics for name in operation.results}
+    return {name: x if name in ("y", "r") else statistics for name in operation.results}
 
 
 def check_against_oracle(

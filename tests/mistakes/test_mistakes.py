@@ -3,12 +3,13 @@
 import jax
 import pytest
 
-from tests.mistakes import of_functions, of_layers, of_trees, of_weights
+from tests.mistakes import of_functions, of_layers, of_residuals, of_trees, of_weights
 from tests.mistakes.registry import Mistake, X
 
 MISTAKES = [
     *of_functions.MISTAKES,
     *of_layers.MISTAKES,
+    *of_residuals.MISTAKES,
     *of_trees.MISTAKES,
     *of_weights.MISTAKES,
 ]

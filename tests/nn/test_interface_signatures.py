@@ -22,6 +22,10 @@ CONSTRUCTORS = {
     " axis_name=None, implementation=None)",
     "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"
     " implementation=None)",
+    "AddLayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, scale_offset=0.0,"
+    " out_dtype=None, residual_dtype=None, normalize_rounded=False, implementation=None)",
+    "AddRMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, scale_offset=0.0, out_dtype=None,"
+    " residual_dtype=None, normalize_rounded=False, implementation=None)",
     "Module": "(**kwargs)",
     "Parameter": "(value)",
 }
@@ -33,6 +37,8 @@ CALLS = {
     "GroupNorm": "(self, x, *, where=None)",
     "RMSNorm": "(self, x, *, where=None)",
     "InstanceNorm": "(self, x, *, where=None)",
+    "AddLayerNorm": "(self, x, residual, *, gate=None, where=None)",
+    "AddRMSNorm": "(self, x, residual, *, gate=None, where=None)",
     "Parameter": "(self)",
 }
 

@@ -12,6 +12,7 @@ formulas and their derivatives stand in :mod:`.split_moments`, :mod:`.normalize`
 """
 
 from ..kernels.expansion import expand
+from .add_norms import add_layer_norm, add_rms_norm
 from .batch import batch_norm
 from .groups import group_norm
 from .moments import Moments, merge_moments, moments
@@ -24,6 +25,8 @@ from .weight_standardize import weight_standardize
 __all__ = [
     "Moments",
     "SpectralState",
+    "add_layer_norm",
+    "add_rms_norm",
     "batch_norm",
     "expand",
     "group_norm",

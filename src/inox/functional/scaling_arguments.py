@@ -1,4 +1,4 @@
-"""Checks of what RMS norm takes beside its scale: a number added to it, a dtype rounded to first.
+"""Checks of what norms take beside a scale: a number added to it, dtypes of what they return.
 
 Every message names the argument, what was found and the cure.
 """
@@ -61,8 +61,8 @@ def check_offset_has_scale(value: Any, scale: Any) -> None:
         )
 
 
-def rounding_dtype(value: Any) -> np.dtype | None:
-    """`normalized_dtype` as a dtype of real numbers."""
+def floating_dtype(value: Any, name: str, cure: str) -> np.dtype | None:
+    """A dtype of real numbers; None for None. `cure` is what to write."""
     if value is None:
         return None
     try:
@@ -73,11 +73,29 @@ def rounding_dtype(value: Any) -> np.dtype | None:
         dtype = None
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or dtype == jnp.float8_e8m0fnu:
         raise TypeError(
-            f"normalized_dtype must be a floating-point dtype or None; found {described(value)}. "
-            "Write jnp.bfloat16, or x.dtype, for the dtype that the normalized x is rounded to "
-            "before it is scaled (Llama, T5)."
+            f"{name} must be a floating-point dtype or None; found {described(value)}. "
+            f"Write {cure}."
         )
     return dtype
+
+
+def rounding_dtype(value: Any) -> np.dtype | None:
+    """`normalized_dtype` as a dtype of real numbers."""
+    cure = (
+        "jnp.bfloat16, or x.dtype, for the dtype that the normalized x is rounded to before it is "
+        "scaled (Llama, T5)"
+    )
+    return floating_dtype(value, "normalized_dtype", cure)
+
+
+def out_dtype_of(value: Any) -> np.dtype | None:
+    """`out_dtype` as a dtype of real numbers."""
+    return floating_dtype(value, "out_dtype", "jnp.bfloat16, or x.dtype")
+
+
+def residual_dtype_of(value: Any) -> np.dtype | None:
+    """`residual_dtype` as a dtype of real numbers."""
+    return floating_dtype(value, "residual_dtype", "jnp.float32, jnp.bfloat16 or x.dtype")
 
 
 def check_rounding_dtype(dtype: np.dtype | None, x: Array, statistics: np.dtype) -> None:

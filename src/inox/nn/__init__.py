@@ -18,6 +18,8 @@ from ..functional.moments import Moments
 from . import normalization
 from .module import Module, modules
 from .normalization import (
+    AddLayerNorm,
+    AddRMSNorm,
     BatchNorm,
     BatchRenorm,
     GroupNorm,
@@ -38,6 +40,8 @@ for _cls in (Moments, PooledMoments, Statistics):
     register_namedtuple(_cls)
 
 __all__ = [
+    "AddLayerNorm",
+    "AddRMSNorm",
     "BatchNorm",
     "BatchRenorm",
     "GroupNorm",

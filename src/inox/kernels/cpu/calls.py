@@ -1,7 +1,7 @@
 """For each operation its kernel: the call of the library, or None where it has none for a case."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,50 +11,18 @@ import numpy as np
 from ..arithmetic import accumulator
 from ..kernel import Axes, Kernel, Run
 from ..varying import gradient_varies, joint_shape, varies
-from .library import TARGETS
+from .custom_call import call, nothing, supported
+from .residual_calls import add_cotangent, add_normalize
 from .views import View, view
 
 Array = jax.Array
-
-
-def _call(
-    symbol: str,
-    results: Sequence[tuple[int, Any]],
-    *operands: Array,
-    shape: Sequence[int],
-    **attributes: Any,
-) -> tuple[Array, ...]:
-    """A call with flat arrays, which have but one layout: for another, XLA would copy them.
-
-    Args:
-        symbol: The kernel.
-        results: The number of elements and the dtype of each result.
-        *operands: The arrays, of any shape.
-        shape: What the elements of x are: (P, N, M, G, C).
-        **attributes: Other settings of the kernel.
-    """
-    types = [jax.ShapeDtypeStruct((size,), dtype) for size, dtype in results]
-    sizes = np.array(shape, np.int64)
-    call = jax.ffi.ffi_call(TARGETS[symbol], types)
-    return tuple(call(*(array.reshape(-1) for array in operands), shape=sizes, **attributes))
-
-
-def _nothing(dtype: Any) -> Array:
-    """An operand that is left out."""
-    return jnp.zeros((0,), dtype)
-
-
-def _supported(x: Any, *others: Any) -> bool:
-    """Whether an array, and others that must be like it, have a dtype the kernels know."""
-    known = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
-    return x.dtype in known and all(other.dtype == x.dtype for other in others)
 
 
 def _operands(
     seen: View, epsilon: Array, scale: Array | None, bias: Array | None
 ) -> tuple[Array, Array, Array]:
     dtype = epsilon.dtype
-    scale, bias = (_nothing(dtype) if p is None else seen.parameter(p) for p in (scale, bias))
+    scale, bias = (nothing(dtype) if p is None else seen.parameter(p) for p in (scale, bias))
     return epsilon, scale, bias
 
 
@@ -69,7 +37,7 @@ def _normalize(
     """The kernel of `normalize`; none with an epsilon per slice, or a mask within slices."""
     x, epsilon, where = operands["x"], operands["epsilon"], operands.get("where")
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
-    if epsilon.size != 1 or not _supported(x):
+    if epsilon.size != 1 or not supported(x):
         return None
     shape = joint_shape(x, *parameters, *(() if where is None else (where,)))
     found = view(shape, axes, [varies(p.shape) for p in parameters])
@@ -86,7 +54,7 @@ def _normalize(
         where: Array | None = None,
     ) -> tuple[Array, ...]:
         given = _operands(seen, epsilon, scale, bias)
-        (y,) = _call(
+        (y,) = call(
             "inox_normalize" if where is None else "inox_normalize_where",
             [(math.prod(shape), x.dtype)],
             jnp.broadcast_to(x, shape),
@@ -119,7 +87,7 @@ def _cotangent(
         return None
     if where is not None and joint_shape(dy, x, where) != joint_shape(dy, x):
         return None
-    if epsilon.size != 1 or not _supported(x, dy):
+    if epsilon.size != 1 or not supported(x, dy):
         return None
     # Under `vmap` over some of the operands alone, a sum that does not depend on what is mapped has
     # size 1 along it: it is the kernel's of smaller arrays, in a call of its own.
@@ -179,7 +147,7 @@ def _cotangent_of(
         parameter = math.prod(seen.sizes("PGC"))
         # The sum of dy alone knows no x, which may be larger.
         x = dy if set(wanted) == {"bias_tangent"} else x
-        dx, dscale, dbias = _call(
+        dx, dscale, dbias = call(
             "inox_normalize_cotangent" if where is None else "inox_cotangent_where",
             [
                 (math.prod(shape) if "x_tangent" in wanted else 0, x.dtype),
@@ -206,7 +174,7 @@ def _cotangent_of(
 def _slices(operands: Mapping[str, Any], axes: Axes) -> View | None:
     """The view for operations whose results are numbers of a slice."""
     x = operands["x"]
-    return None if "where" in operands or not _supported(x) else view(x.shape, axes)
+    return None if "where" in operands or not supported(x) else view(x.shape, axes)
 
 
 def _merged(seen: View) -> tuple[int, int, int, int, int]:
@@ -232,7 +200,7 @@ def _moments(
     def run(*, x: Array) -> tuple[Array, ...]:
         dtype = accumulator(x.dtype)
         shape = [1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)]
-        results = _call("inox_moments", [(p * g, dtype)] * 3, x, shape=sizes)
+        results = call("inox_moments", [(p * g, dtype)] * 3, x, shape=sizes)
         return tuple(result.reshape(shape) for result in results)
 
     return run
@@ -253,7 +221,7 @@ def _centred_sums(
 
     def run(*, t: Array, x: Array, mean: Array, mean_low: Array) -> tuple[Array, ...]:
         results = [(p * g, mean.dtype)] * 2
-        sums = _call("inox_centred_sums", results, t, x, mean, mean_low, shape=sizes)
+        sums = call("inox_centred_sums", results, t, x, mean, mean_low, shape=sizes)
         return tuple(along.reshape(shape) for along in sums)
 
     return run
@@ -264,4 +232,6 @@ CALLS: Mapping[str, Kernel] = {
     "normalize_cotangent": _cotangent,
     "moments": _moments,
     "centred_sums": _centred_sums,
+    "add_normalize": add_normalize,
+    "add_normalize_cotangent": add_cotangent,
 }

@@ -30,6 +30,8 @@ TARGETS: Mapping[str, str] = {
         "inox_normalize_cotangent",
         "inox_normalize_where",
         "inox_cotangent_where",
+        "inox_add_normalize",
+        "inox_add_cotangent",
         "inox_moments",
         "inox_centred_sums",
     )

@@ -11,6 +11,8 @@ LayerNorm      the axes given (the last)                   none
 GroupNorm      groups of channels (and the axes given)     none
 InstanceNorm   the spatial axes                            none
 RMSNorm        the axes given, mean square alone           none
+AddLayerNorm   as LayerNorm, of a sum with a residual      none
+AddRMSNorm     as RMSNorm, of a sum with a residual        none
 =============  ==========================================  ============================
 
 >>> import jax
@@ -30,10 +32,13 @@ from .group import GroupNorm  # noqa: E402
 from .layer import InstanceNorm, LayerNorm  # noqa: E402
 from .pooled_moments import PooledMoments  # noqa: E402
 from .renorm import BatchRenorm  # noqa: E402
+from .residual import AddLayerNorm, AddRMSNorm  # noqa: E402
 from .root_mean_square import RMSNorm  # noqa: E402
 from .running import Statistics  # noqa: E402
 
 __all__ = [
+    "AddLayerNorm",
+    "AddRMSNorm",
     "BatchNorm",
     "BatchRenorm",
     "GroupNorm",

@@ -1,0 +1,31 @@
+// A residual added and the rows of the sum normalized, and the gradients.
+#pragma once
+
+#include "operations/operations.h"
+
+namespace inox {
+
+// Rows alone (a length of 1), and no mask. The residual, r, and what belongs to r are of the
+// element type, or of the accumulator's (`wide`).
+struct ResidualNormalization {
+  // Forward: y. Backward: dy, dscale, dbias. Not x, nor y as dx.
+  Normalization norm;
+  bool wide;
+  bool of_rounded;  // r is normalized, and not the sum before its rounding
+  const void* x;
+  const void* residual;
+  Parameter gate;
+  void* r;
+  // Backward: the sum as it was normalized, of r's type; null where it is formed of the three
+  // above.
+  const void* total;
+  const void* dr;  // null where nothing reaches r
+  void* dresidual;
+  void* dx;  // without the gate; null where not wanted
+};
+
+// Each returns false where memory ran out; results are then undefined.
+bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, ThreadPool* pool);
+bool add_cotangent(const Kernels& kernels, const ResidualNormalization& call, ThreadPool* pool);
+
+}  // namespace inox

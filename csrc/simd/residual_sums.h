@@ -1,0 +1,119 @@
+// The sum of an array and a residual, and what reaches it in a backward pass: elementwise loops
+// over rows that stay in cache until they are normalized.
+//
+// They compute in the accumulator type: a sum is rounded to it once, and from it to the type of the
+// residual.
+#pragma once
+
+#include "kernel_table.h"
+#include "simd/load_store.h"
+
+namespace inox::INOX_UNIT {
+
+// Vectors of the accumulator type.
+template <class T>
+using AccumulatorVector = std::conditional_t<sizeof(T) == 8, Doubles, Singles>;
+
+// Calls body(i) for whole vectors of a run of numbers, and body(i, count) for what is left.
+template <class V, class Body>
+INOX_INLINE void for_each_vector(int64_t count, Body body) {
+  int64_t i = 0;
+  for (; i + kLanesOf<V> <= count; i += kLanesOf<V>) body(i);
+  if (i < count) body(i, count - i);
+}
+
+// Past the caches lines are stored whole: what a vector of the accumulator type leaves in a half
+// type is half a line or a quarter, in order, which the processor puts together.
+template <class V, class T, class... Count>
+INOX_INLINE void store_if(T* to, V v, bool past_cache, Count... count) {
+  if (!to) return;
+  if constexpr (sizeof...(count) == 0) {
+    if (past_cache) {
+      store_past_cache(to, v);
+      return;
+    }
+  }
+  store(to, v, count...);
+}
+
+template <class T, class R>
+void add_residual_as(const Addition& call, const T* x, const R* residual,
+                     const Accumulator<T>* gate, Accumulator<T>* sum, R* r) {
+  using V = AccumulatorVector<T>;
+  const bool past_cache = call.past_cache;
+  if (!gate) {
+    for_each_vector<V>(call.count, [&](int64_t i, auto... count) __attribute__((always_inline)) {
+      const V v = load<V>(residual + i, count...) + load<V>(x + i, count...);
+      store(sum + i, v, count...);
+      store_if(r ? r + i : nullptr, v, past_cache, count...);
+    });
+  } else {
+    for (int64_t row = 0; row < call.count; row += call.width) {
+      for_each_vector<V>(call.width, [&](int64_t c, auto... count) __attribute__((always_inline)) {
+        const int64_t i = row + c;
+        const V v = fused(load<V>(gate + c, count...), load<V>(x + i, count...),
+                          load<V>(residual + i, count...));
+        store(sum + i, v, count...);
+        store_if(r ? r + i : nullptr, v, past_cache, count...);
+      });
+    }
+  }
+  if (past_cache) end_stores_past_cache();
+}
+
+template <class T>
+void add_residual(const Addition& call, const void* x, const void* residual, const void* gate,
+                  void* sum, void* r) {
+  using A = Accumulator<T>;
+  if (call.wide) {
+    add_residual_as<T, A>(call, (const T*)x, (const A*)residual, (const A*)gate, (A*)sum, (A*)r);
+  } else {
+    add_residual_as<T, T>(call, (const T*)x, (const T*)residual, (const A*)gate, (A*)sum, (T*)r);
+  }
+}
+
+template <class T, class R>
+void add_cotangents_as(const Addition& call, const Accumulator<T>* dsum, const R* dr, R* dresidual,
+                       T* dx) {
+  using V = AccumulatorVector<T>;
+  const bool past_cache = call.past_cache;
+  for_each_vector<V>(call.count, [&](int64_t i, auto... count) __attribute__((always_inline)) {
+    V v = load<V>(dsum + i, count...);
+    if (dr) v += load<V>(dr + i, count...);
+    store_if(dresidual ? dresidual + i : nullptr, v, past_cache, count...);
+    store_if(dx ? dx + i : nullptr, v, past_cache, count...);
+  });
+  if (past_cache) end_stores_past_cache();
+}
+
+template <class T>
+void add_cotangents(const Addition& call, const void* dsum, const void* dr, void* dresidual,
+                    void* dx) {
+  using A = Accumulator<T>;
+  if (call.wide) {
+    add_cotangents_as<T, A>(call, (const A*)dsum, (const A*)dr, (A*)dresidual, (T*)dx);
+  } else {
+    add_cotangents_as<T, T>(call, (const A*)dsum, (const T*)dr, (T*)dresidual, (T*)dx);
+  }
+}
+
+template <class T>
+void to_accumulators(const void* from, int64_t count, void* to) {
+  using A = Accumulator<T>;
+  using V = AccumulatorVector<T>;
+  for_each_vector<V>(count, [&](int64_t i, auto... rest) __attribute__((always_inline)) {
+    store((A*)to + i, load<V>((const T*)from + i, rest...), rest...);
+  });
+}
+
+template <class T>
+void from_accumulators(const void* from, int64_t count, bool past_cache, void* to) {
+  using A = Accumulator<T>;
+  using V = AccumulatorVector<T>;
+  for_each_vector<V>(count, [&](int64_t i, auto... rest) __attribute__((always_inline)) {
+    store_if((T*)to + i, load<V>((const A*)from + i, rest...), past_cache, rest...);
+  });
+  if (past_cache) end_stores_past_cache();
+}
+
+}  // namespace inox::INOX_UNIT

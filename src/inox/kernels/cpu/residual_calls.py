@@ -1,0 +1,185 @@
+"""The kernels of a residual added and the sum normalized: for rows, without a mask."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..arithmetic import accumulator
+from ..kernel import Axes, Run
+from ..varying import gradient_varies, varies
+from .custom_call import call, nothing, supported
+from .views import View, view
+
+Array = jax.Array
+
+
+def _view_of_rows(
+    shape: tuple[int, ...], axes: Axes, varying: Sequence[Sequence[bool]]
+) -> View | None:
+    """A view of rows that are contiguous in memory."""
+    found = view(shape, axes, varying)
+    return found if found is not None and found.sizes("M") == (1,) else None
+
+
+def _same_shape(operands: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether all arrays of these names that are there have one shape, which spans all operands."""
+    shapes = {operands[name].shape for name in names if name in operands}
+    joint = np.broadcast_shapes(*(array.shape for array in operands.values()))
+    return shapes == {joint}
+
+
+def _fits(operands: Mapping[str, Any], element: np.dtype, of_sum: np.dtype) -> bool:
+    """Whether the types are those of a kernel: the residual's is that of x or the statistics'."""
+    wide, epsilon = accumulator(element), operands["epsilon"]
+    return (
+        of_sum in (element, wide)
+        and "where" not in operands
+        and epsilon.size == 1
+        and epsilon.dtype == wide
+    )
+
+
+def add_normalize(
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    out_dtype: np.dtype,
+    residual_dtype: np.dtype,
+    of_rounded: bool,
+) -> Run | None:
+    """The kernel of `add_normalize`."""
+    x, residual = operands["x"], operands["residual"]
+    if not supported(x) or out_dtype != x.dtype or residual_dtype != residual.dtype:
+        return None
+    if not _fits(operands, x.dtype, residual.dtype) or not _same_shape(operands, ("x", "residual")):
+        return None
+    parameters = [operands[name] for name in ("gate", "scale", "bias") if name in operands]
+    found = _view_of_rows(x.shape, axes, [varies(p.shape) for p in parameters])
+    if found is None:
+        return None
+    seen: View = found
+
+    def run(
+        *,
+        x: Array,
+        residual: Array,
+        epsilon: Array,
+        gate: Array | None = None,
+        scale: Array | None = None,
+        bias: Array | None = None,
+    ) -> tuple[Array, ...]:
+        gate, scale, bias = (
+            nothing(epsilon.dtype) if p is None else seen.parameter(p) for p in (gate, scale, bias)
+        )
+        count = math.prod(x.shape)
+        y, r = call(
+            "inox_add_normalize",
+            [(count, x.dtype), (count, residual.dtype)],
+            x,
+            residual,
+            gate,
+            epsilon,
+            scale,
+            bias,
+            shape=seen.sizes(),
+            centred=np.bool_(centred),
+            of_rounded=np.bool_(of_rounded),
+        )
+        return y.reshape(x.shape), r.reshape(x.shape)
+
+    return run
+
+
+def add_cotangent(
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    outputs: tuple[tuple[str, Axes, np.dtype], ...],
+    dtypes: tuple[np.dtype, np.dtype],
+) -> Run | None:
+    """The kernel of `add_normalize_cotangent`; none for a gate, which takes one more sum."""
+    if "dy" not in operands or "gate" in operands:
+        return None
+    element, of_sum = dtypes
+    wanted = {name: shared for name, shared, _ in outputs}
+    kinds = {name: kind for name, _, kind in outputs}
+    arrays = ("dy", "dr", "total", "x", "residual")
+    if (
+        not supported(operands["dy"])
+        or operands["dy"].dtype != element
+        or {"gate_tangent", "epsilon_tangent"} & set(wanted)
+        or not {"x_tangent", "residual_tangent"} & set(wanted)
+        or kinds.get("x_tangent", element) != element
+        or kinds.get("residual_tangent", of_sum) != of_sum
+        or any(
+            operands[name].dtype != kind
+            for name, kind in zip(arrays[1:], (of_sum, of_sum, element, of_sum), strict=True)
+            if name in operands
+        )
+        or not _fits(operands, element, of_sum)
+        or not _same_shape(operands, arrays)
+    ):
+        return None
+    shape = operands["dy"].shape
+    flags = [varies(operands["scale"].shape)] if "scale" in operands else []
+    flags += [
+        gradient_varies(shape, shared)
+        for name, shared in wanted.items()
+        if name in ("scale_tangent", "bias_tangent")
+    ]
+    found = _view_of_rows(shape, axes, flags)
+    if found is None:
+        return None
+    seen: View = found
+    # Of one type, the gradients of x and of the residual are one array.
+    of_residual = "residual_tangent" in wanted or of_sum == element
+    of_x = "x_tangent" in wanted and of_sum != element
+
+    def run(
+        *,
+        dy: Array,
+        epsilon: Array,
+        dr: Array | None = None,
+        total: Array | None = None,
+        x: Array | None = None,
+        residual: Array | None = None,
+        scale: Array | None = None,
+    ) -> tuple[Array, ...]:
+        none, small = nothing(epsilon.dtype), nothing(element)
+        parameter, count = math.prod(seen.sizes("PGC")), math.prod(shape)
+        formed = total is None
+        dresidual, dx, dscale, dbias = call(
+            "inox_add_cotangent",
+            [
+                (count if of_residual else 0, of_sum),
+                (count if of_x else 0, element),
+                (parameter if "scale_tangent" in wanted else 0, epsilon.dtype),
+                (parameter if "bias_tangent" in wanted else 0, epsilon.dtype),
+            ],
+            dy,
+            nothing(of_sum) if dr is None else dr,
+            nothing(of_sum) if total is None else total,
+            x if formed and x is not None else small,
+            residual if formed and residual is not None else nothing(of_sum),
+            none,
+            epsilon,
+            none if scale is None else seen.parameter(scale),
+            shape=seen.sizes(),
+            centred=np.bool_(centred),
+        )
+        results = {
+            "residual_tangent": lambda: dresidual.reshape(shape),
+            "x_tangent": lambda: (dx if of_x else dresidual).reshape(shape),
+            "scale_tangent": lambda: seen.gradient(dscale, wanted["scale_tangent"]),
+            "bias_tangent": lambda: seen.gradient(dbias, wanted["bias_tangent"]),
+        }
+        return tuple(results[name]() for name in wanted)
+
+    return run

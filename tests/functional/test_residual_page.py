@@ -1,0 +1,19 @@
+"""The page on residuals: its Python blocks run, and its table stands in it."""
+
+from pathlib import Path
+
+from benchmarks.marked_part import part_of
+from tests.documentation import program_of, run_as_a_program
+
+PAGE = Path(__file__).parents[2] / "docs" / "residual.md"
+
+
+def test_blocks_run(tmp_path):
+    """The blocks run as one program in a fresh process, with JAX's promotion, and no warning."""
+    assert program_of(PAGE).count("assert") >= 7
+    run_as_a_program(PAGE, tmp_path)
+
+
+def test_the_table_is_there():
+    """The program that measures has written it: two dtypes, two shapes, two passes."""
+    assert part_of(PAGE.read_text(encoding="utf-8"), "times").count("\n| ") == 8
