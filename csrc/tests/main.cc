@@ -15,6 +15,7 @@
 
 #include "operations/instruction_sets.h"
 #include "tests/case.h"
+#include "tests/residual.h"
 #include "tests/workers.h"
 
 namespace inox::test {
@@ -88,6 +89,19 @@ void test_calls_at_once(int64_t count, uint64_t seed) {
   report("calls at once", wrong ? "a result changed" : "");
 }
 
+// The operations with a residual do what those without do of the sum, on any number of threads.
+void test_residuals(int64_t count, uint64_t seed) {
+  Workers many(7);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t budget = i % 8 ? 20000 : kLarge;
+    std::string alone, together;
+    report("residual", run_residual(kernels(), seed + i, budget, nullptr, alone));
+    if (i % 8) continue;
+    report("residual", run_residual(kernels(), seed + i, budget, &many, together));
+    if (alone != together) report("residual", "threads changed the result");
+  }
+}
+
 // Every task runs once, whoever else runs, and however many there are.
 void test_every_task_runs_once() {
   Workers workers(3);
@@ -134,6 +148,7 @@ int main(int argc, char** argv) {
   test_alignment_changes_nothing(count / 8, seed + 3000000);
   test_threads_change_nothing(count / 8, seed + 1000000);
   test_calls_at_once(count / 32, seed + 2000000);
+  test_residuals(count, seed + 4000000);
   std::printf("%s: %d failures\n", inox::kernels().instruction_set, failures);
   return failures != 0;
 }
