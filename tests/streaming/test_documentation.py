@@ -20,7 +20,8 @@ def program(name: str) -> ModuleType:
     """A program of the examples as a module."""
     path = ROOT / "examples" / "streaming" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"streaming_{name}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -60,8 +60,8 @@ def update(
             shape it is of whole observations, with a leaf's rank of single elements. What is
             masked takes no part, NaN included.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over, by count; the spread
-            between devices counts in. One collective for the whole tree (two where devices times
-            elements exceed 2**14).
+            between devices counts in. One collective for all leaves of a dtype (two where
+            devices times elements exceed 2**14).
         max_count: The most that the count grows to. From there on the past loses what a batch
             brings: an exponential window of this many observations. None forgets nothing.
 
