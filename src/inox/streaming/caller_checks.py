@@ -14,11 +14,6 @@ Array = jax.Array
 Shape = tuple[int, ...]
 
 
-def described_leaf(value: Any) -> str:
-    """A wrong value in one line."""
-    return described(value)
-
-
 def named_leaves(tree: Any, name: str) -> dict[str, Any]:
     """The leaves of a tree by the expressions that give them, all of them floating-point.
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..functional.real_arrays import described
 from ..kernels.arithmetic import accumulator
-from .caller_checks import described_leaf, named_leaves
+from .caller_checks import named_leaves
 
 Array = jax.Array
 
@@ -71,7 +72,7 @@ def init(example: Any) -> Stream:
     leaves = named_leaves(example, "example")
     if not leaves:
         raise ValueError(
-            f"example must hold at least one array; found {described_leaf(example)}. Give one "
+            f"example must hold at least one array; found {described(example)}. Give one "
             "observation, such as environment.reset() returns."
         )
     kinds = [(leaf.shape, accumulator(leaf.dtype)) for leaf in leaves.values()]
