@@ -25,6 +25,7 @@ PUBLIC_MODULES = [
     "inox.interop.torch",
     "inox.nn",
     "inox.nn.normalization",
+    "inox.streaming",
 ]
 MODULES = ["inox", *(info.name for info in pkgutil.walk_packages(inox.__path__, "inox."))]
 

@@ -166,7 +166,7 @@ def test_importing_loads_no_other_library():
     peers += ["matplotlib", "tqdm"]  # loaded where they are used
     program = (
         "import sys, inox, inox.nn, inox.nn.normalization, inox.functional, "
-        "inox.calibration, inox.folding\n"
+        "inox.calibration, inox.folding, inox.streaming\n"
         f"print([name for name in {[*peers, 'inox.interop', 'inox.check']} if name in sys.modules])"
     )
     done = subprocess.run(
