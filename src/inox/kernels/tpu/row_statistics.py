@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .exact_arithmetic import Roots, constant, divided, divided_plainly, reciprocal_roots
-from .lanes import Chunk, Lanes
+from .lanes import Chunk, GroupLanes, Lanes
 
 Array = jax.Array
 
@@ -40,7 +40,9 @@ class RowStatistics(NamedTuple):
     roots: Roots
 
 
-def row_statistics(lanes: Lanes, x: Chunk, epsilon: Array, centred: bool) -> RowStatistics:
+def row_statistics(
+    lanes: Lanes | GroupLanes, x: Chunk, epsilon: Array, centred: bool
+) -> RowStatistics:
     """The statistics of rows.
 
     Args:
@@ -61,11 +63,11 @@ def row_statistics(lanes: Lanes, x: Chunk, epsilon: Array, centred: bool) -> Row
     return RowStatistics(deviation, _roots(lanes, deviation, epsilon))
 
 
-def _minus(lanes: Lanes, x: Chunk, number: Array) -> Chunk:
+def _minus(lanes: Lanes | GroupLanes, x: Chunk, number: Array) -> Chunk:
     return lanes.kept(lambda i: lanes.filled(i, x(i) - number))
 
 
-def _roots(lanes: Lanes, deviation: Chunk, epsilon: Array) -> Roots:
+def _roots(lanes: Lanes | GroupLanes, deviation: Chunk, epsilon: Array) -> Roots:
     scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, lanes.channels) / 256) / 2))
 
     def squares(i: int) -> tuple[Array]:
