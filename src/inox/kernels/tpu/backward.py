@@ -22,7 +22,8 @@ from ..jax_internals import pallas, shape_like
 from .block_sizes import Blocks
 from .column_sums import ColumnSums
 from .exact_arithmetic import divided_plainly
-from .lanes import LANES, GroupLanes, Lanes
+from .group_lanes import GroupLanes, each_slice
+from .lanes import LANES, Lanes
 from .launching import launch
 from .row_statistics import row_statistics
 from .strips import (
@@ -113,6 +114,7 @@ def gradients_of_rows(
 
                 gradient = part.kept(loaded(dy_ref))
                 deviation, roots = row_statistics(part, loaded(x_ref), epsilon_ref[0, 0], centred)
+                root = part.spread(roots.root)
 
                 def scaled(i: Any) -> Array:
                     if scale_ref is None:
@@ -124,7 +126,7 @@ def gradients_of_rows(
 
                     def add(i: Any) -> None:
                         if "scale" in columns:
-                            terms = gradient(i) * (deviation(i) * roots.root)
+                            terms = gradient(i) * (deviation(i) * root)
                             columns["scale"].add(place(i), terms)
                         if "bias" in columns:
                             columns["bias"].add(place(i), gradient(i))
@@ -134,16 +136,17 @@ def gradients_of_rows(
                     return
                 dx_ref = outputs["x"]
                 along, mean = _projections(part, scaled, deviation, centred)
-                along = along * roots.square
+                along = part.spread(along * roots.square)
+                mean = None if mean is None else part.spread(mean)
 
                 def write(i: Any) -> None:
                     g = scaled(i) if mean is None else scaled(i) - mean
-                    dx = roots.root * (g - deviation(i) * along)
+                    dx = root * (g - deviation(i) * along)
                     dx_ref[(*at, lanes.at(place(i)))] = dx.astype(dx_ref.dtype)
 
                 part.each(write)
 
-            lanes.each_slice(group, differentiate)
+            each_slice(lanes, group, blocks.strip, differentiate)
 
         each_strip(blocks, x.shape, strip)
 

@@ -57,7 +57,7 @@ def _normalize(
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
-    sizes = blocks(seen.sizes, x.dtype.itemsize, 2, 2 * PARAMETER)
+    sizes = blocks(seen.sizes, x.dtype.itemsize, 2, 2 * PARAMETER, group > 0)
     if sizes is None:
         return None
 
@@ -122,7 +122,7 @@ def _cotangent(
     seen: Rows = found
     asked = Wanted(*(name in wanted for name in Wanted._fields))
     held = PARAMETER + SUMS * (asked.scale + asked.bias)
-    sizes = blocks(seen.sizes, x.dtype.itemsize, 2 + asked.x, held)
+    sizes = blocks(seen.sizes, x.dtype.itemsize, 2 + asked.x, held, group > 0)
     if sizes is None:
         return None
 

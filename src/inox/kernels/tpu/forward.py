@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from ..jax_internals import pallas, shape_like
 from .block_sizes import Blocks
-from .lanes import LANES, GroupLanes, Lanes
+from .group_lanes import GroupLanes, each_slice
+from .lanes import LANES, Lanes
 from .launching import launch
 from .row_statistics import row_statistics
 from .strips import each_strip, epsilon_block, grid, parameter_block, row_block
@@ -54,9 +55,10 @@ def normalize_rows(
                     return lanes.filled(place(i), x)
 
                 deviation, roots = row_statistics(part, load, epsilon_ref[0, 0], centred)
+                root = part.spread(roots.root)
 
                 def write(i: Any) -> None:
-                    y, there = deviation(i) * roots.root, lanes.at(place(i))
+                    y, there = deviation(i) * root, lanes.at(place(i))
                     if scale_ref is not None:
                         y = y * scale_ref[:, there]
                     if bias_ref is not None:
@@ -65,7 +67,7 @@ def normalize_rows(
 
                 part.each(write)
 
-            lanes.each_slice(group, standardize)
+            each_slice(lanes, group, blocks.strip, standardize)
 
         each_strip(blocks, x.shape, strip)
 

@@ -82,18 +82,6 @@ class Lanes(NamedTuple):
         for chunk in range(looped * GROUP, self.chunks):
             do(chunk)
 
-    def each_slice(self, group: int, do: Callable[[Any, Callable[[Any], Any]], None]) -> None:
-        """Does something with each slice of a row: with all of it, or the groups of each chunk.
-
-        Args:
-            group: How many channels a group has; 0 for all of them.
-            do: `(the lanes of a slice, from its chunks to those of the row)`.
-        """
-        if group:
-            self.each(lambda chunk: do(GroupLanes(group), lambda _: chunk))
-        else:
-            do(self, lambda chunk: chunk)
-
     def sums(self, terms: Callable[[Any], tuple[Array, ...]]) -> tuple[Array, ...]:
         """Sums over all channels, in every lane.
 
@@ -113,36 +101,13 @@ class Lanes(NamedTuple):
         pairs = lax.fori_loop(0, looped, group, pairs)
         return tuple(over_lanes(high + low) for high, low in pairs)
 
+    def spread(self, of_slice: Array) -> Array:
+        """What is known of slices, for each of their elements: sums are in every lane."""
+        return of_slice
+
     def _looped(self) -> int:
         """How many whole groups are a loop; the last chunk never is."""
         return 0 if self.chunks <= 2 * GROUP else (self.chunks - 1) // GROUP
-
-
-class GroupLanes(NamedTuple):
-    """The groups of a chunk, as :class:`Lanes` of a slice: what is known of one is in its lanes.
-
-    Args:
-        channels: The number of channels of a group, a power of two below 128.
-    """
-
-    channels: int
-
-    def filled(self, chunk: Any, array: Array) -> Array:
-        """The chunk, which has channels in all lanes."""
-        return array
-
-    def kept(self, chunk: Chunk) -> Chunk:
-        """The same, computed once."""
-        value = chunk(0)
-        return lambda _: value
-
-    def each(self, do: Callable[[Any], None]) -> None:
-        """Does something with the chunk."""
-        do(0)
-
-    def sums(self, terms: Callable[[Any], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Sums over each group, in its lanes."""
-        return tuple(over_groups(term, self.channels) for term in terms(0))
 
 
 def _sums_of(terms: Callable[[Any], tuple[Array, ...]], chunks: Sequence[Any]) -> tuple[Array, ...]:
@@ -173,18 +138,5 @@ def over_lanes(array: Array) -> Array:
     shift = LANES // 2
     while shift:
         array = array + pltpu.roll(array, shift, 1)
-        shift //= 2
-    return array
-
-
-def over_groups(array: Array, size: int) -> Array:
-    """The sum of each group of neighbouring lanes, in each of them: as many as a power of two."""
-    _, pltpu = pallas()
-    lane = lax.broadcasted_iota(jnp.int32, array.shape, 1)
-    shift = size // 2
-    while shift:
-        # The partner of a lane is the one whose number differs in one binary digit.
-        above, below = pltpu.roll(array, LANES - shift, 1), pltpu.roll(array, shift, 1)
-        array = array + jnp.where(lane & shift == 0, above, below)
         shift //= 2
     return array

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .exact_arithmetic import Roots, constant, divided, divided_plainly, reciprocal_roots
-from .lanes import Chunk, GroupLanes, Lanes
+from .group_lanes import GroupLanes
+from .lanes import Chunk, Lanes
 
 Array = jax.Array
 
@@ -33,7 +34,8 @@ class RowStatistics(NamedTuple):
 
     Args:
         centred: The chunks minus the mean, zero where there are no channels.
-        roots: The reciprocal of the variance plus epsilon, and its root.
+        roots: The reciprocal of the variance plus epsilon, and its root, of slices: what is used
+            for their elements is to be spread.
     """
 
     centred: Chunk
@@ -57,9 +59,9 @@ def row_statistics(
         mean = jnp.maximum(
             total * constant(1 / lanes.channels), constant(float(np.finfo(np.float32).min))
         )
-        deviation = _minus(lanes, deviation, mean)
+        deviation = _minus(lanes, deviation, lanes.spread(mean))
         (total,) = lanes.sums(lambda i, d=deviation: (d(i),))
-        deviation = _minus(lanes, deviation, divided(total, lanes.channels))
+        deviation = _minus(lanes, deviation, lanes.spread(divided(total, lanes.channels)))
     return RowStatistics(deviation, _roots(lanes, deviation, epsilon))
 
 
