@@ -49,10 +49,10 @@ def _normalize(
     varying = [varies(p.shape) for p in parameters]
     if not group and (size := group_size(joint_shape(x, *parameters), axes, varying)):
         merged = merged_types(operands)
-        run = _normalize(
+        on_channels = _normalize(
             merged, axes=axes, centred=centred, implementation=implementation, group=size
         )
-        return on_merged(run, x.shape)
+        return on_merged(on_channels, x.shape)
     found = rows(joint_shape(x, *parameters), axes, varying, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
@@ -107,7 +107,7 @@ def _cotangent(
         if name != "x":
             flags.append(gradient_varies(shape, shared))
     if not group and (size := group_size(shape, axes, flags)):
-        run = _cotangent(
+        on_channels = _cotangent(
             merged_types(operands),
             axes=axes,
             centred=centred,
@@ -115,7 +115,7 @@ def _cotangent(
             outputs=merged_outputs(outputs),
             group=size,
         )
-        return on_merged(run, shape)
+        return on_merged(on_channels, shape)
     found = rows(shape, axes, flags, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None

@@ -40,24 +40,27 @@ def slices(
     pilot = pilot_of(_sample(merged, x.shape, axes), axes)
     found = about(pilot, x, axes, dy, scale, centred=True, sums=apart)
 
-    def again(x: Array, dy: Array | None) -> tuple[Array | None, ...]:
-        x, dy = (None if a is None else a.reshape(shape) for a in (x, dy))
-        return _flat(about(nearer(found), x, axes, dy, scale, centred=True, sums=apart))
-
     shape, kept = x.shape, pilot.shape
-    chosen = lax.cond(
-        is_far(found),
-        again,
-        lambda x, dy: _flat(found),
-        merged,
-        None if dy is None else _merged(dy, axes),
-    )
-    return Slices(*(None if a is None else a.reshape(kept) for a in chosen))
+
+    def again(x: Array, dy: Array | None) -> list[Array]:
+        dy = None if dy is None else dy.reshape(shape)
+        near = nearer(found)
+        return _flat(about(near, x.reshape(shape), axes, dy, scale, centred=True, sums=apart))
+
+    def enough(x: Array, dy: Array | None) -> list[Array]:
+        return _flat(found)
+
+    merged_dy = None if dy is None else _merged(dy, axes)
+    chosen = lax.cond(is_far(found), again, enough, merged, merged_dy)
+    return Slices(*(array.reshape(kept) for array in chosen))
 
 
-def _flat(found: Slices) -> tuple[Array | None, ...]:
-    """Without the dimensions of size 1: in front of lanes they are filled up to a register."""
-    return tuple(None if array is None else jnp.squeeze(array) for array in found)
+def _flat(found: Slices) -> list[Array]:
+    """What there is of it, without the dimensions of size 1.
+
+    In front of lanes those are filled up to a register. The means of g are all there, or none is.
+    """
+    return [jnp.squeeze(array) for array in found if array is not None]
 
 
 def is_grouped(shape: Sequence[int], axes: Axes) -> bool:
