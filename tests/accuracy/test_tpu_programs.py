@@ -6,7 +6,7 @@ import pytest
 import inox.kernels.tpu.programs
 from inox.kernels.expansion import expand
 from tests.accuracy.cases import CASES
-from tests.accuracy.layouts import LAYOUTS, LONG
+from tests.accuracy.layouts import LAYOUTS, LONG, batch, layer
 from tests.accuracy.test_grid import LONG_CASES, failures
 
 PLATFORM = "tpu programs"
@@ -39,6 +39,17 @@ def test_long_slices_by_one_pass_are_within_the_bounds(name, rng):
     """A pilot mean, of which the first elements are no fair sample, costs no accuracy."""
     cases = [case for case in CASES if case.name in LONG_CASES]
     assert failures(LONG[name], cases, "float32", rng, PLATFORM) == []
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [batch("many images", (130, 3, 3, 12)), layer("many images", (128, 8, 9, 12), (-3, -2))],
+    ids=["batch", "instance"],
+)
+def test_many_images_are_looked_at_again_in_another_order_of_axes(layout, rng):
+    """Statistics and gradients come back in the order they are used in."""
+    cases = [case for case in CASES if case.name in LONG_CASES]
+    assert failures(layout, cases, "float32", rng, PLATFORM) == []
 
 
 @pytest.mark.parametrize("name", SAMPLED)

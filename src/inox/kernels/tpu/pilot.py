@@ -41,17 +41,28 @@ def slices(
     found = about(pilot, x, axes, dy, scale, centred=True, sums=apart)
 
     shape, kept = x.shape, pilot.shape
+    turned = merged.ndim == x.ndim and _is_turned(merged)
+
+    def turn(array: Array) -> Array:
+        return jnp.moveaxis(array, 0, -1) if turned else array
 
     def again(x: Array, dy: Array | None) -> list[Array]:
-        dy = None if dy is None else dy.reshape(shape)
         near = nearer(found)
-        return _flat(about(near, x.reshape(shape), axes, dy, scale, centred=True, sums=apart))
+        if not turned:
+            x, dy = x.reshape(shape), None if dy is None else dy.reshape(shape)
+            return _flat(about(near, x, axes, dy, scale, centred=True, sums=apart))
+        along = tuple(axis - 1 if axis > -len(shape) else -1 for axis in axes)
+        of_x = None if scale is None else turn(scale)
+        other = about(turn(near), x, along, dy, of_x, centred=True, sums=apart)
+        back = (None if array is None else jnp.moveaxis(array, -1, 0) for array in other)
+        return _flat(Slices(*back))  # pyright: ignore[reportArgumentType] (the first three are)
 
     def enough(x: Array, dy: Array | None) -> list[Array]:
         return _flat(found)
 
-    merged_dy = None if dy is None else _merged(dy, axes)
-    chosen = lax.cond(is_far(found), again, enough, merged, merged_dy)
+    given = [None if a is None else _merged(a, axes) for a in (x, dy)]
+    given = [None if array is None else turn(array) for array in given]
+    chosen = lax.cond(is_far(found), again, enough, *given)
     return Slices(*(array.reshape(kept) for array in chosen))
 
 
@@ -61,6 +72,16 @@ def _flat(found: Slices) -> list[Array]:
     In front of lanes those are filled up to a register. The means of g are all there, or none is.
     """
     return [jnp.squeeze(array) for array in found if array is not None]
+
+
+def _is_turned(array: Array) -> bool:
+    """Whether XLA lays an array out with its first axis in the lanes, in place of its last.
+
+    It does with images of 64 channels, where they are many. In a branch the order of the shape is
+    taken, to which x would be copied: 2 arrays of its size, filled up to 128 lanes.
+    """
+    first, last = array.shape[0], array.shape[-1]
+    return array.ndim > 2 and last % LANES != 0 and first >= LANES
 
 
 def is_grouped(shape: Sequence[int], axes: Axes) -> bool:
