@@ -14,6 +14,8 @@ from inox.kernels.expansion import expand
 from tests.accuracy.oracle import Exact, Slices, normalized
 from tests.accuracy.tree_sums import with_tree_sums
 
+# Platforms whose programs of XLA's own operations are carried out here, by what tests call them.
+PROGRAMS_OF = {"cuda": "cuda", "tpu programs": "tpu"}
 # (x, scale, bias, epsilon, implementation) -> y
 Call = Callable[[Any, Any, Any, Any, str], Any]
 
@@ -42,10 +44,10 @@ class Layout:
     def program(self, implementation: str) -> Callable[..., dict[str, jax.Array]]:
         """(x, dy, scale, bias, epsilon) -> every result, in one function to compile.
 
-        For `"cuda"` it is what XLA is given there, carried out here with sums in lanes.
+        For one of `PROGRAMS_OF` it is what XLA is given there, carried out here with sums in lanes.
         """
-        if implementation == "cuda":
-            return with_tree_sums(expand(self.program("xla"), platform=implementation))
+        if platform := PROGRAMS_OF.get(implementation):
+            return with_tree_sums(expand(self.program("xla"), platform=platform))
 
         def run(x: Any, dy: Any, scale: Any, bias: Any, epsilon: Any) -> dict[str, jax.Array]:
             y, pull = jax.vjp(lambda *a: self.call(*a, epsilon, implementation), x, scale, bias)

@@ -5,12 +5,14 @@ import pytest
 
 from tests.accuracy.cases import CASES, operands
 from tests.accuracy.checking import measured, over
-from tests.accuracy.layouts import LAYOUTS, layer
+from tests.accuracy.layouts import LAYOUTS, group, layer
 from tests.kernels.tpu_kernels import on_the_cpu
 
 # Less than the lanes of a register, and more.
 ROWS = {one.name: one for one in (layer("short rows", (48, 8), (-1,)), LAYOUTS["layer, rows"])}
 ROWS |= {"rms, rows": LAYOUTS["rms, rows"]}
+# Sixteen slices beside one another in the lanes.
+ROWS |= {"groups": group("groups", (2, 5, 128), 16, (-1,))}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -47,7 +47,16 @@ def test_layer_and_rms_norm_are_one_kernel_each_way(name, dtype):
     {
         "float16": (functional.layer_norm, [shape(8, 128, dtype="float16")]),
         "first axis": (lambda x: functional.layer_norm(x, axis=0), [shape(8, 128)]),
-        "groups": (lambda x: functional.group_norm(x, 4), [shape(8, 128)]),
+        "groups without parameters": (lambda x: functional.group_norm(x, 4), [shape(8, 128)]),
+        "groups of ten channels": (
+            lambda x, s: functional.group_norm(x, 64, s),
+            [shape(8, 640), shape(640)],
+        ),
+        "groups in half a register": (
+            lambda x, s: functional.group_norm(x, 8, s),
+            [shape(8, 64), shape(64)],
+        ),
+        "heads": (functional.layer_norm, [shape(8, 16, 8), shape(8)]),
         "a mask": (
             lambda x, w: functional.layer_norm(x, where=w),
             [shape(8, 128), shape(8, 1, dtype=bool)],
@@ -68,6 +77,19 @@ def test_layer_and_rms_norm_are_one_kernel_each_way(name, dtype):
 def test_what_has_no_kernel_runs_on_formulas(call, operands):
     """None of them is an error."""
     assert kernels_in(call, *operands) == []
+
+
+@pytest.mark.parametrize("axis", [1, 0])
+def test_group_norm_per_position_is_one_kernel_each_way(axis):
+    """Groups of a power of two of channels lie in the lanes of a register, under `vmap` too."""
+
+    def norm(x, scale, bias):
+        call = functools.partial(functional.group_norm, groups=16, scale=scale, bias=bias)
+        return call(x) if axis else jax.vmap(call)(x)
+
+    x, parameter = shape(4, 16, 128), shape(128)
+    found = kernels_in(both(lambda x, s, b, i: norm(x, s, b)), x, x, parameter, parameter)
+    assert found == ["inox_normalize", "inox_normalize_cotangent"]
 
 
 def test_by_name_the_kernels_take_what_has_to_be_copied():

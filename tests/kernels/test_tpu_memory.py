@@ -66,3 +66,32 @@ def test_forward_and_backward(shape, blocks, dtype, rng):
         np.testing.assert_allclose(
             np.asarray(actual, np.float32), wanted, rtol=2**-8 if half else 2e-6, atol=1e-5
         )
+
+
+@pytest.mark.usefixtures("memory")
+def test_groups_of_channels(rng):
+    """The same of groups of 16 channels, in more registers than stand as code one after the other.
+
+    The reference has each group as a row of its own; a parameter's gradient is that of a channel.
+    """
+    rows, size, channels = 19, 16, 5 * 128
+    blocks, groups = Blocks(strip=16, rows=16), channels // size
+    x, dy = rng.standard_normal((2, 1, rows, channels)).astype(np.float32)
+    scale, bias = rng.uniform(0.5, 2, (2, 1, channels)).astype(np.float32)
+    everything = Wanted(x=True, scale=True, bias=True)
+
+    @quick_jit
+    def run(x, dy, scale, bias):
+        settings = {"blocks": blocks, "centred": True, "group": size}
+        y = normalize_rows(x, EPSILON, scale, bias, **settings)
+        return y, gradients_of_rows(dy, x, EPSILON, scale, wanted=everything, **settings)
+
+    def of_group(array, g):
+        return array[..., g * size : (g + 1) * size]
+
+    y, found = run(x, dy, scale, bias)
+    actual = y, found["x"], found["scale"][0], found["bias"][0]
+    for g in range(groups):
+        wanted = exact(*(of_group(array, g) for array in (x, dy, scale, bias)))
+        for one, exactly in zip(actual, wanted, strict=True):
+            np.testing.assert_allclose(of_group(one, g), exactly, rtol=2e-6, atol=1e-5)

@@ -6,7 +6,6 @@ is the reference, is one kernel on GPUs where a slice is a row of up to :data:`R
 three or more passes everywhere else; :mod:`.pilot` takes one.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,9 @@ from jax import lax
 
 from ..arithmetic import scale_of_squares
 from ..kernel import Axes, Kernel, Run
+from ..pilot import Slices, plain, size_of, split_mean
 from .joint_sums import staged_sum
-from .pilot import Slices, slices
+from .pilot import slices
 
 Array = jax.Array
 
@@ -27,44 +27,21 @@ ROW = 2**15
 SHORT = 64
 
 
-def _plain(operands: Mapping[str, Any], axes: Axes) -> bool:
-    """Whether there is no mask, one epsilon, and an x of the shape of all operands."""
-    x = operands["x"]
-    return (
-        "where" not in operands
-        and ("epsilon" not in operands or operands["epsilon"].size == 1)
-        and 0 not in x.shape
-        and bool(axes)
-        and all(
-            m in (1, n)
-            for operand in operands.values()
-            for m, n in zip(operand.shape, x.shape, strict=True)
-        )
-    )
-
-
-def _count(x: Any, axes: Axes) -> int:
-    """How many elements a slice has."""
-    return math.prod(x.shape[axis] for axis in axes)
-
-
 def _is_row(x: Any, axes: Axes) -> bool:
     """Whether a slice is contiguous and not too long for one kernel."""
     trailing = set(axes) == set(range(-len(axes), 0))
-    return trailing and _count(x, axes) <= ROW
+    return trailing and size_of(x, axes) <= ROW
 
 
 def _moments(
     operands: Mapping[str, Any], *, axes: Axes, implementation: str | None, centred: bool
 ) -> Run | None:
     x = operands["x"]
-    if not centred or not _plain(operands, axes) or _is_row(x, axes) or _count(x, axes) < SHORT:
+    if not centred or not plain(operands, axes) or _is_row(x, axes) or size_of(x, axes) < SHORT:
         return None
 
     def run(*, x: Array) -> tuple[Array, ...]:
-        found = slices(x, axes, centred=True)
-        nearest = found.pilot + found.offset
-        return nearest, (found.pilot - nearest) + found.offset, found.variance
+        return split_mean(slices(x, axes, centred=True))
 
     return run
 
@@ -74,7 +51,7 @@ def _normalize(
 ) -> Run | None:
     x = operands["x"]
     row = _is_row(x, axes)
-    if not _plain(operands, axes) or (row and centred) or _count(x, axes) < SHORT:
+    if not plain(operands, axes) or (row and centred) or size_of(x, axes) < SHORT:
         return None
 
     def run(
@@ -103,7 +80,7 @@ def _root_mean_square(x: Array, epsilon: Array, axes: Axes) -> Array:
     """
     largest = jnp.max(jnp.abs(x), axes, keepdims=True)
     x = x - largest * jnp.zeros_like(largest)
-    count = _count(x, axes)
+    count = size_of(x, axes)
     small = jnp.asarray(scale_of_squares(count), x.dtype)
     total = jnp.sum(jnp.square(x * small), axes, keepdims=True)
     variance = total / jnp.asarray(count, x.dtype) / jnp.square(small)
@@ -128,9 +105,9 @@ def _cotangent(
     float32, 11 in bfloat16.
     """
     x, dy = operands["x"], operands["dy"]
-    if not _plain(operands, axes) or x.shape != dy.shape:
+    if not plain(operands, axes) or x.shape != dy.shape:
         return None
-    if any(name == "epsilon_tangent" for name, _ in outputs) or _count(x, axes) < SHORT:
+    if any(name == "epsilon_tangent" for name, _ in outputs) or size_of(x, axes) < SHORT:
         return None
 
     def run(

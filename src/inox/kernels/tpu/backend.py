@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ..kernel import Backend, Kernel
 from ..switch import switched_off
 from .calls import CALLS
+from .programs import PROGRAMS
 
 
 @functools.cache
@@ -27,4 +28,5 @@ BACKEND = Backend(
     # Its compiler knows no `custom_partitioning`: it answers "Custom emitter for
     # CustomSPMDPartitioning not found" (libtpu 0.0.42, https://github.com/jax-ml/jax/issues/38196).
     partitioned=False,
+    programs=PROGRAMS,
 )

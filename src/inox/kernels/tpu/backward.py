@@ -11,6 +11,7 @@ subtracted would not cancel.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from ..jax_internals import pallas, shape_like
 from .block_sizes import Blocks
 from .column_sums import ColumnSums
 from .exact_arithmetic import divided_plainly
+from .group_lanes import GroupLanes, each_slice
 from .lanes import LANES, Lanes
 from .launching import launch
 from .row_statistics import row_statistics
@@ -60,6 +62,7 @@ def gradients_of_rows(
     blocks: Blocks,
     centred: bool,
     wanted: Wanted,
+    group: int = 0,
 ) -> dict[str, Array]:
     """The gradients with respect to x, scale and bias, those that are wanted.
 
@@ -71,6 +74,7 @@ def gradients_of_rows(
         blocks: How many rows at a time.
         centred: Whether the mean is subtracted.
         wanted: Which are.
+        group: How many channels a group has; 0 where a row is a slice.
     """
     pl, pltpu = pallas()
     rows, lanes = x.shape[1], Lanes(x.shape[-1])
@@ -102,40 +106,47 @@ def gradients_of_rows(
                 row = lax.broadcasted_iota(jnp.int32, array.shape, 0)
                 return jnp.where(row < left, array, jnp.zeros_like(array))
 
-            def load(i: Any) -> Array:
-                return there(i, x_ref[(*at, lanes.at(i))].astype(jnp.float32))
+            def differentiate(part: Lanes | GroupLanes, place: Callable[[Any], Any]) -> None:
+                def loaded(ref: Any) -> Callable[[Any], Array]:
+                    return lambda i: there(
+                        place(i), ref[(*at, lanes.at(place(i)))].astype(jnp.float32)
+                    )
 
-            gradient = lanes.kept(
-                lambda i: there(i, dy_ref[(*at, lanes.at(i))].astype(jnp.float32))
-            )
-            deviation, roots = row_statistics(lanes, load, epsilon_ref[0, 0], centred)
+                gradient = part.kept(loaded(dy_ref))
+                deviation, roots = row_statistics(part, loaded(x_ref), epsilon_ref[0, 0], centred)
+                root = part.spread(roots.root)
 
-            def scaled(i: Any) -> Array:
-                if scale_ref is None:
-                    return gradient(i)
-                return lanes.filled(i, gradient(i) * scale_ref[:, lanes.at(i)])
+                def scaled(i: Any) -> Array:
+                    if scale_ref is None:
+                        return gradient(i)
+                    g = gradient(i) * scale_ref[:, lanes.at(place(i))]
+                    return lanes.filled(place(i), g)
 
-            if sums:
+                if sums:
 
-                def add(i: Any) -> None:
-                    if "scale" in columns:
-                        columns["scale"].add(i, gradient(i) * (deviation(i) * roots.root))
-                    if "bias" in columns:
-                        columns["bias"].add(i, gradient(i))
+                    def add(i: Any) -> None:
+                        if "scale" in columns:
+                            terms = gradient(i) * (deviation(i) * root)
+                            columns["scale"].add(place(i), terms)
+                        if "bias" in columns:
+                            columns["bias"].add(place(i), gradient(i))
 
-                lanes.each(add)
-            if not wanted.x:
-                return
-            dx_ref = outputs["x"]
-            along, mean = _projections(lanes, scaled, deviation, centred)
-            along = along * roots.square
+                    part.each(add)
+                if not wanted.x:
+                    return
+                dx_ref = outputs["x"]
+                along, mean = _projections(part, scaled, deviation, centred)
+                along = part.spread(along * roots.square)
+                mean = None if mean is None else part.spread(mean)
 
-            def write(i: Any) -> None:
-                g = scaled(i) if mean is None else scaled(i) - mean
-                dx = roots.root * (g - deviation(i) * along)
-                dx_ref[(*at, lanes.at(i))] = dx.astype(dx_ref.dtype)
+                def write(i: Any) -> None:
+                    g = scaled(i) if mean is None else scaled(i) - mean
+                    dx = root * (g - deviation(i) * along)
+                    dx_ref[(*at, lanes.at(place(i)))] = dx.astype(dx_ref.dtype)
 
-            lanes.each(write)
+                part.each(write)
+
+            each_slice(lanes, group, blocks.strip, differentiate)
 
         each_strip(blocks, x.shape, strip)
 
@@ -165,7 +176,9 @@ def gradients_of_rows(
     return dict(zip(names, results, strict=True))
 
 
-def _projections(lanes: Lanes, g: Any, deviation: Any, centred: bool) -> tuple[Array, Array | None]:
+def _projections(
+    lanes: Lanes | GroupLanes, g: Any, deviation: Any, centred: bool
+) -> tuple[Array, Array | None]:
     """The means of d g and of g; of the latter there is none for RMS norm."""
     if not centred:
         (along,) = lanes.sums(lambda i: (g(i) * deviation(i),))

@@ -32,17 +32,25 @@ class Blocks(NamedTuple):
     sheets: int = 1
 
 
-def strip_rows(chunks: int) -> int:
+def strip_rows(chunks: int, grouped: bool = False) -> int:
     """How many rows are worked on together, for a number of chunks of 128 channels.
 
     Sixteen rows of a half type fill a register. More of them, where they are short, give the
-    processor sums to work on while it waits for others.
+    processor sums to work on while it waits for others. Groups within a chunk wait for rotations:
+    for a register of float32, groups of 8, libtpu schedules 43 bundles of instructions forward with
+    strips of 32 rows, 35 with 64 and 32 with 128, which it has no registers for backward.
     """
+    if grouped:
+        return 64
     return 32 if chunks <= 8 else 16
 
 
 def blocks(
-    shape: tuple[int, int, int], itemsize: int, arrays: int, parameters: int
+    shape: tuple[int, int, int],
+    itemsize: int,
+    arrays: int,
+    parameters: int,
+    grouped: bool = False,
 ) -> Blocks | None:
     """The blocks for some rows, or None where not even one strip fits into the memory.
 
@@ -51,10 +59,11 @@ def blocks(
         itemsize: The bytes of an element.
         arrays: How many arrays of these rows are read and written.
         parameters: How many rows of float32 are held beside them.
+        grouped: Whether slices are groups of a row's channels.
     """
     sheets, rows, channels = shape
     chunks = -(-channels // LANES)
-    strip = strip_rows(chunks)
+    strip = strip_rows(chunks, grouped)
     row = chunks * LANES * itemsize
     left = VMEM - parameters * chunks * LANES * 4
     most = min(left // (2 * arrays * row), max(BLOCK // row, strip)) // strip * strip

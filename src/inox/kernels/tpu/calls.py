@@ -11,6 +11,7 @@ from ..varying import gradient_varies, joint_shape, varies
 from .backward import Wanted, gradients_of_rows
 from .block_sizes import blocks
 from .forward import normalize_rows
+from .groups import Outputs, group_size, merged_outputs, merged_types, on_merged
 from .views import Rows, rows
 
 Array = jax.Array
@@ -33,7 +34,12 @@ def _epsilon(array: Array) -> Array:
 
 
 def _normalize(
-    operands: Mapping[str, Any], *, axes: Axes, centred: bool, implementation: str | None
+    operands: Mapping[str, Any],
+    *,
+    axes: Axes,
+    centred: bool,
+    implementation: str | None,
+    group: int = 0,
 ) -> Run | None:
     """The kernel of `normalize`; none with a mask, or with an epsilon per slice."""
     x, epsilon = operands["x"], operands["epsilon"]
@@ -41,11 +47,17 @@ def _normalize(
     if "where" in operands or epsilon.size != 1 or not _supported(x):
         return None
     varying = [varies(p.shape) for p in parameters]
+    if not group and (size := group_size(joint_shape(x, *parameters), axes, varying)):
+        merged = merged_types(operands)
+        on_channels = _normalize(
+            merged, axes=axes, centred=centred, implementation=implementation, group=size
+        )
+        return on_merged(on_channels, x.shape)
     found = rows(joint_shape(x, *parameters), axes, varying, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
-    sizes = blocks(seen.sizes, x.dtype.itemsize, 2, 2 * PARAMETER)
+    sizes = blocks(seen.sizes, x.dtype.itemsize, 2, 2 * PARAMETER, group > 0)
     if sizes is None:
         return None
 
@@ -53,7 +65,14 @@ def _normalize(
         *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
     ) -> tuple[Array, ...]:
         given = (None if p is None else seen.parameter(p, axes) for p in (scale, bias))
-        y = normalize_rows(seen.sheets(x), _epsilon(epsilon), *given, blocks=sizes, centred=centred)
+        y = normalize_rows(
+            seen.sheets(x),
+            _epsilon(epsilon),
+            *given,
+            blocks=sizes,
+            centred=centred,
+            group=group,
+        )
         return (seen.array(y),)
 
     return run
@@ -65,7 +84,8 @@ def _cotangent(
     axes: Axes,
     centred: bool,
     implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
+    group: int = 0,
 ) -> Run | None:
     """The kernel of `normalize_cotangent`; none for the gradient of epsilon."""
     dy, x, epsilon = operands["dy"], operands["x"], operands["epsilon"]
@@ -86,13 +106,23 @@ def _cotangent(
     for name, shared in wanted.items():
         if name != "x":
             flags.append(gradient_varies(shape, shared))
+    if not group and (size := group_size(shape, axes, flags)):
+        on_channels = _cotangent(
+            merged_types(operands),
+            axes=axes,
+            centred=centred,
+            implementation=implementation,
+            outputs=merged_outputs(outputs),
+            group=size,
+        )
+        return on_merged(on_channels, shape)
     found = rows(shape, axes, flags, copied=implementation == "tpu")
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
     asked = Wanted(*(name in wanted for name in Wanted._fields))
     held = PARAMETER + SUMS * (asked.scale + asked.bias)
-    sizes = blocks(seen.sizes, x.dtype.itemsize, 2 + asked.x, held)
+    sizes = blocks(seen.sizes, x.dtype.itemsize, 2 + asked.x, held, group > 0)
     if sizes is None:
         return None
 
@@ -107,6 +137,7 @@ def _cotangent(
             blocks=sizes,
             centred=centred,
             wanted=asked,
+            group=group,
         )
         return tuple(
             seen.array(found[name]) if name == "x" else seen.gradient(found[name], axes, shared)

@@ -1,6 +1,7 @@
 """The kernel of `normalize`: x is read once and y written once."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from ..jax_internals import pallas, shape_like
 from .block_sizes import Blocks
+from .group_lanes import GroupLanes, each_slice
 from .lanes import LANES, Lanes
 from .launching import launch
 from .row_statistics import row_statistics
@@ -24,8 +26,9 @@ def normalize_rows(
     *,
     blocks: Blocks,
     centred: bool,
+    group: int = 0,
 ) -> Array:
-    """Standardizes rows, scales and shifts.
+    """Standardizes rows, or groups of their channels, scales and shifts.
 
     Args:
         x: An array of (sheets, rows, channels).
@@ -34,6 +37,7 @@ def normalize_rows(
         bias: A float32 of (1, channels), or None.
         blocks: How many rows at a time.
         centred: Whether the mean is subtracted.
+        group: How many channels a group has; 0 where a row is a slice.
     """
     pl, pltpu = pallas()
     lanes = Lanes(x.shape[-1])
@@ -45,20 +49,25 @@ def normalize_rows(
         bias_ref = parameter_refs[-1] if bias is not None else None
 
         def strip(at: Any, _: Any) -> None:
-            def load(i: Any) -> Array:
-                return lanes.filled(i, x_ref[(*at, lanes.at(i))].astype(jnp.float32))
+            def standardize(part: Lanes | GroupLanes, place: Callable[[Any], Any]) -> None:
+                def load(i: Any) -> Array:
+                    x = x_ref[(*at, lanes.at(place(i)))].astype(jnp.float32)
+                    return lanes.filled(place(i), x)
 
-            deviation, roots = row_statistics(lanes, load, epsilon_ref[0, 0], centred)
+                deviation, roots = row_statistics(part, load, epsilon_ref[0, 0], centred)
+                root = part.spread(roots.root)
 
-            def write(i: Any) -> None:
-                y = deviation(i) * roots.root
-                if scale_ref is not None:
-                    y = y * scale_ref[:, lanes.at(i)]
-                if bias_ref is not None:
-                    y = y + bias_ref[:, lanes.at(i)]
-                y_ref[(*at, lanes.at(i))] = y.astype(y_ref.dtype)
+                def write(i: Any) -> None:
+                    y, there = deviation(i) * root, lanes.at(place(i))
+                    if scale_ref is not None:
+                        y = y * scale_ref[:, there]
+                    if bias_ref is not None:
+                        y = y + bias_ref[:, there]
+                    y_ref[(*at, there)] = y.astype(y_ref.dtype)
 
-            lanes.each(write)
+                part.each(write)
+
+            each_slice(lanes, group, blocks.strip, standardize)
 
         each_strip(blocks, x.shape, strip)
 

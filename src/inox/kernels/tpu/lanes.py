@@ -101,6 +101,10 @@ class Lanes(NamedTuple):
         pairs = lax.fori_loop(0, looped, group, pairs)
         return tuple(over_lanes(high + low) for high, low in pairs)
 
+    def spread(self, of_slice: Array) -> Array:
+        """What is known of slices, for each of their elements: sums are in every lane."""
+        return of_slice
+
     def _looped(self) -> int:
         """How many whole groups are a loop; the last chunk never is."""
         return 0 if self.chunks <= 2 * GROUP else (self.chunks - 1) // GROUP

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .exact_arithmetic import Roots, constant, divided, divided_plainly, reciprocal_roots
+from .group_lanes import GroupLanes
 from .lanes import Chunk, Lanes
 
 Array = jax.Array
@@ -33,14 +34,17 @@ class RowStatistics(NamedTuple):
 
     Args:
         centred: The chunks minus the mean, zero where there are no channels.
-        roots: The reciprocal of the variance plus epsilon, and its root.
+        roots: The reciprocal of the variance plus epsilon, and its root, of slices: what is used
+            for their elements is to be spread.
     """
 
     centred: Chunk
     roots: Roots
 
 
-def row_statistics(lanes: Lanes, x: Chunk, epsilon: Array, centred: bool) -> RowStatistics:
+def row_statistics(
+    lanes: Lanes | GroupLanes, x: Chunk, epsilon: Array, centred: bool
+) -> RowStatistics:
     """The statistics of rows.
 
     Args:
@@ -55,17 +59,17 @@ def row_statistics(lanes: Lanes, x: Chunk, epsilon: Array, centred: bool) -> Row
         mean = jnp.maximum(
             total * constant(1 / lanes.channels), constant(float(np.finfo(np.float32).min))
         )
-        deviation = _minus(lanes, deviation, mean)
+        deviation = _minus(lanes, deviation, lanes.spread(mean))
         (total,) = lanes.sums(lambda i, d=deviation: (d(i),))
-        deviation = _minus(lanes, deviation, divided(total, lanes.channels))
+        deviation = _minus(lanes, deviation, lanes.spread(divided(total, lanes.channels)))
     return RowStatistics(deviation, _roots(lanes, deviation, epsilon))
 
 
-def _minus(lanes: Lanes, x: Chunk, number: Array) -> Chunk:
+def _minus(lanes: Lanes | GroupLanes, x: Chunk, number: Array) -> Chunk:
     return lanes.kept(lambda i: lanes.filled(i, x(i) - number))
 
 
-def _roots(lanes: Lanes, deviation: Chunk, epsilon: Array) -> Roots:
+def _roots(lanes: Lanes | GroupLanes, deviation: Chunk, epsilon: Array) -> Roots:
     scale = 2.0 ** -max(0, math.ceil(math.log2(max(1, lanes.channels) / 256) / 2))
 
     def squares(i: int) -> tuple[Array]:

@@ -1,0 +1,116 @@
+"""The moments of slices by one pass about a pilot mean, as XLA's compiler for TPU does it best.
+
+- Sums of one array that do not wait for each other it makes one pass of by itself. A reshape into
+  stages, or a reduction of several arrays by one loop, it does not: terms are written and copied.
+- What enters a branch lies in memory in the order of its shape. Channels seen as groups would be
+  copied for it, x and dy (2 passes each), so they enter as channels.
+- A sample takes all channels of a group, or the lanes of a register, for the same reason.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..kernel import Axes
+from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of
+from .lanes import LANES
+
+Array = jax.Array
+
+
+def apart(terms: Sequence[Array], axes: Axes) -> list[Array]:
+    """The sums of arrays, each by itself."""
+    return [jnp.sum(term, axes, keepdims=True) for term in terms]
+
+
+def slices(
+    x: Array,
+    axes: Axes,
+    dy: Array | None = None,
+    scale: Array | None = None,
+    *,
+    centred: bool,
+) -> Slices:
+    """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale."""
+    if not centred:
+        return about(no_pilot(x, axes), x, axes, dy, scale, centred=False, sums=apart)
+    merged = _merged(x, axes)
+    pilot = pilot_of(_sample(merged, x.shape, axes), axes)
+    found = about(pilot, x, axes, dy, scale, centred=True, sums=apart)
+
+    shape, kept = x.shape, pilot.shape
+    turned = merged.ndim == x.ndim and _is_turned(merged)
+
+    def turn(array: Array) -> Array:
+        return jnp.moveaxis(array, 0, -1) if turned else array
+
+    def again(x: Array, dy: Array | None) -> list[Array]:
+        near = nearer(found)
+        if not turned:
+            x, dy = x.reshape(shape), None if dy is None else dy.reshape(shape)
+            return _flat(about(near, x, axes, dy, scale, centred=True, sums=apart))
+        along = tuple(axis - 1 if axis > -len(shape) else -1 for axis in axes)
+        of_x = None if scale is None else turn(scale)
+        other = about(turn(near), x, along, dy, of_x, centred=True, sums=apart)
+        back = (None if array is None else jnp.moveaxis(array, -1, 0) for array in other)
+        return _flat(Slices(*back))  # pyright: ignore[reportArgumentType] (the first three are)
+
+    def enough(x: Array, dy: Array | None) -> list[Array]:
+        return _flat(found)
+
+    given = [None if a is None else _merged(a, axes) for a in (x, dy)]
+    given = [None if array is None else turn(array) for array in given]
+    chosen = lax.cond(is_far(found), again, enough, *given)
+    return Slices(*(array.reshape(kept) for array in chosen))
+
+
+def _flat(found: Slices) -> list[Array]:
+    """What there is of it, without the dimensions of size 1.
+
+    In front of lanes those are filled up to a register. The means of g are all there, or none is.
+    """
+    return [jnp.squeeze(array) for array in found if array is not None]
+
+
+def _is_turned(array: Array) -> bool:
+    """Whether XLA lays an array out with its first axis in the lanes, in place of its last.
+
+    It does with images of 64 channels, where they are many. In a branch the order of the shape is
+    taken, to which x would be copied: 2 arrays of its size, filled up to 128 lanes.
+    """
+    first, last = array.shape[0], array.shape[-1]
+    return array.ndim > 2 and last % LANES != 0 and first >= LANES
+
+
+def is_grouped(shape: Sequence[int], axes: Axes) -> bool:
+    """Whether slices take a part of the channels, which are seen as groups."""
+    return -1 in axes and len(shape) > 1 and -2 not in axes
+
+
+def _merged(x: Array, axes: Axes) -> Array:
+    """Groups of channels as channels again."""
+    if not is_grouped(x.shape, axes):
+        return x
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
+
+
+def _sample(merged: Array, shape: Sequence[int], axes: Axes) -> Array:
+    """Some elements of each slice, evenly spaced along leading axes, in the rank of the slices."""
+    dimensions = sorted(axis + len(shape) for axis in axes)
+    grouped = merged.ndim != len(shape)
+    start, stop, strides, taken = [0] * merged.ndim, list(merged.shape), [1] * merged.ndim, 1
+    if dimensions[-1] == len(shape) - 1:
+        dimensions.pop()
+        taken = shape[-1] if grouped else min(shape[-1], LANES)
+        if not grouped:
+            stop[-1] = taken
+    for axis in dimensions:
+        wanted = min(shape[axis], -(-SAMPLE // taken))
+        strides[axis] = shape[axis] // wanted
+        start[axis] = (shape[axis] - 1) % strides[axis] // 2
+        stop[axis] = start[axis] + (wanted - 1) * strides[axis] + 1
+        taken *= wanted
+    sample = lax.slice(merged, start, stop, strides)
+    return sample.reshape(*sample.shape[:-1], *shape[-2:]) if grouped else sample
