@@ -187,6 +187,11 @@ def groups(layout: Layout) -> oracle.Normalization:
     )
 
 
+def uncentred_groups(layout: Layout) -> oracle.Normalization:
+    """As groups, whose means are not subtracted."""
+    return oracle.Normalization(groups(layout).positions, centred=False)
+
+
 def batch(layout: Layout) -> oracle.Normalization:
     """A slice for each channel."""
     return oracle.Normalization(oracle.slices(layout.shape, range(len(layout.shape) - 1)))
@@ -248,6 +253,7 @@ def rounded(x: Any, **arguments: Any) -> jax.Array:
 
 AFFINE = ("x", "scale", "bias", "epsilon")
 OFFSET = functools.partial(functional.rms_norm, scale_offset=1.0)
+GROUP_RMS = functools.partial(functional.group_norm, center=False)
 GIVEN = (*AFFINE, "mean", "var")
 
 OPERATIONS = (
@@ -302,5 +308,14 @@ OPERATIONS = (
         uncentred,
         ROWS,
         VECTORS[:1],
+    ),
+    Operation(
+        "group_rms_norm",
+        named(GROUP_RMS),
+        AFFINE,
+        ("y",),
+        uncentred_groups,
+        GROUPS[:4],
+        GROUPED[:2],
     ),
 )

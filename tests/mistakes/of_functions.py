@@ -69,7 +69,7 @@ NO_PAIRS = {
     "True": (True, TypeError, ("bool", "pair (mean, var)", "stats")),
 }
 
-KEEPDIMS = {
+SWITCHES = {
     label: (value, TypeError, (repr(value), "True or False", "bool"))
     for label, value in {"text": "no", "number": 1, "None": None, "tuple": ()}.items()
 }
@@ -248,6 +248,7 @@ MISTAKES = [
     *each(POOLED, "axis_name", values.AXIS_NAMES),
     *each(functions("group_norm"), "groups", values.GROUPS),
     *each(functions("batch_norm"), "statistics", NO_PAIRS),
-    *each(functions("moments"), "keepdims", KEEPDIMS),
+    *each(functions("group_norm"), "center", SWITCHES),
+    *each(functions("moments"), "keepdims", SWITCHES),
     *SINGLE,
 ]

@@ -100,6 +100,15 @@ CASES = (
         lambda x: group64(x, 2, (-3, -2, -1), 1e-5) * SCALE + BIAS,
         ("scale", "bias"),
     ),
+    Case(
+        "group_root_mean_square",
+        lambda: GroupNorm(2, center=False, scale=scale(), bias=bias()),
+        lambda x: (
+            root_mean_square64(x.reshape(*x.shape[:-1], 2, -1), -1, 1e-5).reshape(x.shape) * SCALE
+            + BIAS
+        ),
+        ("scale", "bias"),
+    ),
     Case("root_mean_square", lambda: RMSNorm(), lambda x: root_mean_square64(x, -1, 1e-6)),
     Case(
         "root_mean_square_affine",

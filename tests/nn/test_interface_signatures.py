@@ -16,8 +16,8 @@ CONSTRUCTORS = {
     " implementation=None)",
     "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"
     " implementation=None)",
-    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None, axis_name=None,"
-    " implementation=None)",
+    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, center=True, scale=None, bias=None,"
+    " axis_name=None, implementation=None)",
     "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, scale_offset=0.0, normalized_dtype=None,"
     " axis_name=None, implementation=None)",
     "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"

@@ -25,7 +25,7 @@ def with_implementation(case, implementation):
         "BatchRenorm": ("channels", "epsilon", "momentum", "scale", "bias", "steps"),
         "LayerNorm": ("axis", "epsilon", "scale", "bias"),
         "InstanceNorm": ("axis", "epsilon", "scale", "bias"),
-        "GroupNorm": ("groups", "axis", "epsilon", "scale", "bias"),
+        "GroupNorm": ("groups", "axis", "center", "epsilon", "scale", "bias"),
         "RMSNorm": ("axis", "epsilon", "scale"),
     }[type(layer).__name__]
     arguments = {name: getattr(layer, name) for name in names}
