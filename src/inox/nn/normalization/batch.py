@@ -22,12 +22,11 @@ from ...functional.batch import (
     normalized,
     public_moments,
 )
-from ...functional.moments import Moments
 from ...functional.pooling import SplitMoments
 from ..parameter import Parameter
-from ..state import State, StateEntry, StateKey
+from ..state import State, StateEntry
 from . import entries
-from .base import NormalizationLayer, constant, holds_numbers, static_names, static_number
+from .base import static_names, static_number
 from .checks import (
     check_by_channel,
     check_channels,
@@ -36,12 +35,13 @@ from .checks import (
 )
 from .containers import like
 from .pooled_moments import pool_in, pooling_key
-from .running import Statistics, updated
+from .remembering import RememberingLayer
+from .running import Statistics
 
 Array = jax.Array
 
 
-class BatchNorm(NormalizationLayer):
+class BatchNorm(RememberingLayer):
     r"""Creates a batch-normalization layer.
 
     .. math:: y = \frac{x - \mathbb{E}[x]}{\sqrt{\mathbb{V}[x] + \epsilon}} \gamma + \beta
@@ -107,15 +107,8 @@ class BatchNorm(NormalizationLayer):
         | https://arxiv.org/abs/1502.03167
     """
 
-    channels: int
-    momentum: float | Array
     axis_name: AxisName
     warmup: bool
-    training: bool
-    frozen: bool
-    skip_nonfinite: bool
-    stats: StateEntry | StateKey
-    batches: StateEntry | StateKey | None
 
     def __init__(
         self,
@@ -202,86 +195,8 @@ class BatchNorm(NormalizationLayer):
         key = pooling_key(self.stats)
         return y, entries.replaced(state, {key: pool.including(key, moments)})
 
-    def _converted(self, name: str, value: Any) -> Any:
-        converted = super()._converted(name, value)
-        numbers = value is not None and holds_numbers(self.__dict__.get(name))
-        if name == "momentum" and numbers:
-            check_unit_interval(value, "momentum")
-            return static_number(value)
-        return converted
-
     def _normalize(
         self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
     ) -> Array:
         """The output in training mode."""
         return normalized(batch, moments)
-
-    def update_running(self, state: Mapping[str, Any], moments: Moments) -> State:
-        """Moves the running statistics as a batch with these moments does in training.
-
-        Args:
-            state: The state dictionary.
-            moments: Count, mean and variance of the batch, with shape :math:`(C)`.
-
-        Returns:
-            The updated state dictionary.
-
-        Raises:
-            TypeError: If `state` isn't a dict, holds integers or numbers of a half type, or
-                `moments` are no :class:`.Moments` of real numbers.
-            ValueError: If `state` lacks the layer's entry, `moments` have other shapes, or a count
-                or variance is negative.
-        """
-        moments = entries.checked_moments(moments, self.channels)
-        return self._moved(state, *self._trained(state), moments)
-
-    def _moved(
-        self,
-        state: Mapping[str, Any],
-        running: Statistics,
-        batches: Array | None,
-        moments: Moments,
-    ) -> State:
-        momentum = constant(self.momentum if batches is None else self._momentum(batches))
-        changed: dict[Any, Any] = {}
-        changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
-        if batches is not None:
-            # float32 stops counting at 2**24, where the momentum has long been reached.
-            changed[self.batches] = batches + seen.astype(batches.dtype)
-        return entries.replaced(state, changed)
-
-    def _momentum(self, batches: Array) -> float | Array:
-        """The momentum after so many batches: at first they are averaged equally."""
-        equal = batches / (batches + jnp.ones_like(batches))
-        return jnp.minimum(jnp.asarray(self.momentum, equal.dtype), equal)
-
-    def running_statistics(self, state: Mapping[str, Any]) -> Statistics:
-        """The running statistics in a state, also as a checkpoint library has left them.
-
-        Args:
-            state: The state dictionary.
-
-        Returns:
-            Mean and variance of each channel.
-
-        Raises:
-            TypeError: If `state` isn't a dict.
-            ValueError: If `state` lacks the layer's entry, or it isn't one of this layer.
-        """
-        return entries.statistics(
-            entries.entry(state, self.stats, "stats"), self.stats, self.channels
-        )
-
-    def _trained(self, state: Mapping[str, Any]) -> tuple[Statistics, Array | None]:
-        """The running statistics and the number of batches, as training can move them."""
-        running, batches = self.running_statistics(state), None
-        if self.batches is not None:
-            batches = entries.number_of_batches(
-                entries.entry(state, self.batches, "batches"), self.batches, self.channels
-            )
-            entries.check_trainable({self.batches: (batches,)})
-        entries.check_trainable({self.stats: running})
-        return running, batches
-
-    def _set_mode(self, mode: bool) -> None:
-        self.training = mode and not self.frozen
