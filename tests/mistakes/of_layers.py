@@ -102,6 +102,8 @@ STATES = {
     "another size": ({".stats": (zeros(5), ones(5))}, ValueError, (".stats", "(5,)", "prefix")),
 }
 
+VIRTUAL_BATCHES = {name: value for name, value in values.GROUPS.items() if name != "None"}
+
 LIMITS = {
     "below": (0.5, ValueError, ("0.5", "at least 1", "the paper uses 3")),
     "NaN": (float("nan"), ValueError, ("nan", "at least 1", "the paper uses 3")),
@@ -129,6 +131,18 @@ SINGLE = [
         stateful_call(lambda layer, state, x: layer(x[..., :4], state)),
         ValueError,
         ("x must", "channels=6", "(2, 3, 4)", "channels=4"),
+    ),
+    Mistake(
+        "BatchNorm(virtual_batch=4) of 2 samples",
+        lambda x: called(lambda: nn.BatchNorm(CHANNELS, virtual_batch=4))(x),
+        ValueError,
+        ("virtual_batch=4", str(SHAPE), "2 samples", "divisor"),
+    ),
+    Mistake(
+        "BatchNorm(virtual_batch=1) of one element",
+        lambda x: called(lambda: nn.BatchNorm(CHANNELS, virtual_batch=1))(x[:, 0]),
+        ValueError,
+        ("virtual_batch=1", "(2, 6)", "no variance", "more samples"),
     ),
     Mistake(
         "BatchNorm(channels first)",
@@ -236,6 +250,7 @@ MISTAKES = [
     *each(built(*STATEFUL), "momentum", values.MOMENTA),
     *each({"BatchNorm": lambda _, channels: nn.BatchNorm(channels)}, "channels", CHANNEL_COUNTS),
     *each({"GroupNorm": lambda _, groups: nn.GroupNorm(groups)}, "groups", values.GROUPS),
+    *each(built("BatchNorm"), "virtual_batch", VIRTUAL_BATCHES),
     *each(built("BatchRenorm"), "r_max", LIMITS),
     *each(built("BatchRenorm"), "steps", STEPS),
     *each({name: with_x(call) for name, call in CALLED.items()}, "x", values.X_VALUES),

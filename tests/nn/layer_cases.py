@@ -82,6 +82,12 @@ CASES = (
         lambda x: standardize64(x, (0, 1, 2), 1e-2) * SCALE + BIAS,
         ("scale", "bias"),
     ),
+    # A sample is a virtual batch, of ten positions.
+    Case(
+        "batch_virtual",
+        lambda: BatchNorm(CHANNELS, virtual_batch=1),
+        lambda x: standardize64(x, (1, 2), 1e-5),
+    ),
     # Its first thousand batches are those of batch norm.
     Case(
         "batch_renorm", lambda: BatchRenorm(CHANNELS), lambda x: standardize64(x, (0, 1, 2), 1e-3)

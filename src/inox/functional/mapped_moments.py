@@ -47,24 +47,46 @@ def pooled_moments(
     """
     if not names:
         return split_moments(upcast, where, epsilon, reduction)
-    if index_groups is not None:
-        moments = split_moments(upcast, where, epsilon, reduction)
-        together, there = gather_within(stacked(moments), names[0], index_groups)
-        number, *others = jnp.moveaxis(together, 1, 0)
-        return pool(masked(number, there.reshape(-1, *(1,) * (number.ndim - 1))), *others)
     length = size(upcast.x.shape, reduction.axes)
     mapped = tuple(name for name in names if name not in manual_axis_names())
-    if mapped and is_number(length) and length <= SHORT:
+    if index_groups is None and mapped and is_number(length) and length <= SHORT:
         rest = tuple(name for name in names if name not in mapped)
         return _stacked_moments(upcast, where, epsilon, reduction, mapped, rest, gathered)
     moments = split_moments(upcast, where, epsilon, reduction)
     most = None if where is None else length if is_number(length) else 2**31
-    if not reduction.centred:
+    if not reduction.centred and index_groups is None:
         return pool_squares(moments, epsilon, most, names)[0]
+    return pooled_parts(moments, epsilon, most, names, index_groups, gathered)
+
+
+def pooled_parts(
+    moments: SplitMoments,
+    epsilon: Array | None,
+    most: int | None,
+    names: Names,
+    index_groups: tuple[tuple[int, ...], ...] | None = None,
+    gathered: float = GATHERED,
+) -> SplitMoments:
+    """The moments of a part pooled with those of the others along mapped axes, `names`.
+
+    Args:
+        moments: Those of the part.
+        epsilon: What will be added to the variance, for the choice of the scale.
+        most: How many elements a part has at most; None where all have as many.
+        names: The mapped axes.
+        index_groups: Which positions of the one mapped axis are pooled together; None for all.
+        gathered: Up to how many moments are gathered.
+    """
+    if not names:
+        return moments
+    if index_groups is not None:
+        together, there = gather_within(stacked(moments), names[0], index_groups)
+        number, *others = jnp.moveaxis(together, 1, 0)
+        return pool(masked(number, there.reshape(-1, *(1,) * (number.ndim - 1))), *others)
     length = moments.mean.size
     if not is_number(length) or devices_along(names) * length > gathered:
         return pool_by_sums(moments, epsilon, most, names)
-    return pool(*gathered_moments(moments, names, counted=where is not None))
+    return pool(*gathered_moments(moments, names, counted=most is not None))
 
 
 def _stacked_moments(

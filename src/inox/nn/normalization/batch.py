@@ -23,6 +23,7 @@ from ...functional.batch import (
     public_moments,
 )
 from ...functional.pooling import SplitMoments
+from ...functional.virtual_batches import normalized_by_groups
 from ..parameter import Parameter
 from ..state import State, StateEntry
 from . import entries
@@ -83,12 +84,16 @@ class BatchNorm(RememberingLayer):
             is min(momentum, t / (t + 1)), so evaluation agrees with training from the first batch.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
             those of the batch are not finite.
+        virtual_batch: How many samples, neighbours along the first axis, are normalized together
+            in training (ghost batches); None for all. The running statistics are those of all
+            samples, over all of `axis_name`, whatever the groups.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If `channels` is below 1, epsilon negative, momentum outside [0, 1], scale or
-            bias don't broadcast to the channels or the implementation is not known.
+        ValueError: If `channels` or `virtual_batch` is below 1, epsilon negative, momentum outside
+            [0, 1], scale or bias don't broadcast to the channels or the implementation is not
+            known.
 
     Example:
         >>> from inox.nn import export_state
@@ -105,10 +110,13 @@ class BatchNorm(RememberingLayer):
     References:
         | Batch Normalization: Accelerating Deep Network Training (Ioffe & Szegedy, 2015)
         | https://arxiv.org/abs/1502.03167
+        | Train longer, generalize better (Hoffer et al., 2017), of virtual batches
+        | https://arxiv.org/abs/1705.08741
     """
 
     axis_name: AxisName
     warmup: bool
+    virtual_batch: int | None
 
     def __init__(
         self,
@@ -121,6 +129,7 @@ class BatchNorm(RememberingLayer):
         axis_name: AxisName = None,
         warmup: bool = False,
         skip_nonfinite: bool = False,
+        virtual_batch: int | None = None,
         implementation: str | None = None,
     ) -> None:
         channels = positive_integer(channels, "channels")
@@ -132,12 +141,15 @@ class BatchNorm(RememberingLayer):
             )
         check_switch(warmup, "warmup")
         check_switch(skip_nonfinite, "skip_nonfinite")
+        if virtual_batch is not None:
+            virtual_batch = positive_integer(virtual_batch, "virtual_batch")
         super().__init__(epsilon, scale, bias, implementation)
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
             check_by_channel(parameter, name, channels)
         self.channels = channels
         self.momentum = static_number(momentum)
         self.axis_name = static_names(axis_name)
+        self.virtual_batch = virtual_batch
         self.skip_nonfinite = bool(skip_nonfinite)
         self.warmup = bool(warmup)
         self.training = True
@@ -171,8 +183,9 @@ class BatchNorm(RememberingLayer):
             TypeError: If `x` is complex, `where` isn't boolean, `training` no bool, `state` isn't a
                 dict, or holds integers, or in training mode numbers of a half type.
             ValueError: If `x` has no batch axis or another number of channels, or in training mode
-                one element a channel, `state` lacks the layer's entry, an operand does not
-                broadcast to `x` or `axis_name` is not bound.
+                one element a channel or a number of samples that `virtual_batch` doesn't divide,
+                `state` lacks the layer's entry, an operand does not broadcast to `x` or `axis_name`
+                is not bound.
         """
         training = mode_of_call(training, self.training) and not self.frozen
         batch = checked_batch(
@@ -186,9 +199,8 @@ class BatchNorm(RememberingLayer):
         running, batches = self._trained(state)
         pool = pool_in(state, self.stats, self.channels)  # there after calibration.accumulate
         if pool is None:
-            check_several_elements(batch)
-        moments = batch_moments(batch)
-        y = self._normalize(batch, moments, running, batches)
+            check_several_elements(batch, self.virtual_batch)
+        y, moments = self._normalize(batch, running, batches)
         if pool is None:
             found = public_moments(moments, batch.axes)
             return y, self._moved(state, running, batches, found)
@@ -196,7 +208,10 @@ class BatchNorm(RememberingLayer):
         return y, entries.replaced(state, {key: pool.including(key, moments)})
 
     def _normalize(
-        self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
-    ) -> Array:
-        """The output in training mode."""
-        return normalized(batch, moments)
+        self, batch: Batch, running: Statistics, batches: Array | None
+    ) -> tuple[Array, SplitMoments]:
+        """The output in training mode, and the moments of the batch."""
+        if self.virtual_batch is not None:
+            return normalized_by_groups(batch, self.virtual_batch)
+        moments = batch_moments(batch)
+        return normalized(batch, moments), moments
