@@ -49,7 +49,9 @@ class Operation:
             "mean": generator.normal(1.5, 0.5, layout.shape[-1:]),
             "var": generator.uniform(2.0, 4.0, layout.shape[-1:]),
             "epsilon": np.asarray(0.125),
+            "weights": generator.uniform(0.25, 2.0, (*layout.shape[:-1], 1)),
         }
+        dense["weights"][2:3] = 0
         statistics = np.float64 if dtype == np.float64 else np.float32
         dtypes = {"x": dtype, "mean": statistics, "var": statistics, "epsilon": statistics}
         return {
@@ -119,6 +121,16 @@ def uncentred_groups(layout: Layout) -> oracle.Normalization:
 def batch(layout: Layout) -> oracle.Normalization:
     """A slice for each channel."""
     return oracle.Normalization(oracle.slices(layout.shape, range(len(layout.shape) - 1)))
+
+
+def weighted_batch(layout: Layout) -> oracle.Weighted:
+    """A slice for each channel, whose samples have weights."""
+    return oracle.Weighted(batch(layout).positions)
+
+
+def weighted(layout: Layout) -> oracle.Weighted:
+    """As pooled, of elements with weights."""
+    return oracle.Weighted(pooled(layout).positions)
 
 
 def first_axis(layout: Layout) -> oracle.Normalization:
@@ -232,6 +244,22 @@ OPERATIONS = (
         uncentred,
         ROWS,
         VECTORS[:1],
+    ),
+    Operation(
+        "batch_norm_weighted",
+        named(functional.batch_norm),
+        (*AFFINE, "weights"),
+        ("y", "mean", "var"),
+        weighted_batch,
+        BATCHES[:3],
+    ),
+    Operation(
+        "moments_weighted",
+        named(functional.moments),
+        ("x", "weights"),
+        ("mean", "var"),
+        weighted,
+        (Layout((6, 4), {"axis": 0}), POOLED[4]),
     ),
     Operation(
         "group_rms_norm",

@@ -249,6 +249,7 @@ MISTAKES = [
     *each(functions("group_norm"), "groups", values.GROUPS),
     *each(functions("batch_norm"), "statistics", NO_PAIRS),
     *each(functions("group_norm"), "center", SWITCHES),
+    *each(POOLED, "weights", values.WEIGHTS),
     *each(functions("moments"), "keepdims", SWITCHES),
     *SINGLE,
 ]

@@ -255,6 +255,7 @@ MISTAKES = [
     *each(built("BatchRenorm"), "steps", STEPS),
     *each({name: with_x(call) for name, call in CALLED.items()}, "x", values.X_VALUES),
     *each(CALLED, "where", values.MASKS),
+    *each({"BatchNorm": CALLED["BatchNorm"]}, "weights", values.WEIGHTS),
     *each({name: CALLED[name] for name in STATEFUL}, "state", STATES),
     *SINGLE,
 ]

@@ -202,6 +202,19 @@ MASKS = {
     "complex": (ones(*SHAPE, dtype=np.complex64), TypeError, ("complex64", "boolean", "!= 0")),
 }
 
+WEIGHTS = {
+    "a sample": (ones(2), ValueError, ("(2,)", str(SHAPE), "axis", "reshape")),
+    "tokens": (ones(2, 3), ValueError, ("(2, 3)", str(SHAPE), "axes")),
+    "other sizes": (ones(2, 4, 1), ValueError, ("(2, 4, 1)", str(SHAPE), "axes")),
+    "mask": (ones(2, 3, 1, dtype=bool), TypeError, ("booleans", "where", "astype")),
+    "True": (True, TypeError, ("booleans", "where", "astype")),
+    "complex": (ones(2, 3, 1, dtype=np.complex64), TypeError, ("complex64", "real")),
+    "text": ("ones", TypeError, ("'ones'", "array of numbers")),
+    "negative": (-ones(2, 1, 1), ValueError, ("-1", "not negative", "Write 0")),
+    "NaN": (np.full((2, 1, 1), np.nan), ValueError, ("nan", "finite", "Write 0")),
+    "infinity": (np.full((2, 1, 1), np.inf), ValueError, ("inf", "finite", "Write 0")),
+}
+
 GROUPS = {
     "True": (True, ValueError, ("True", "above 0", "8")),
     "zero": (0, ValueError, ("0", "above 0", "8")),

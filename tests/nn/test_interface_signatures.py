@@ -27,8 +27,8 @@ CONSTRUCTORS = {
 }
 
 CALLS = {
-    "BatchNorm": "(self, x, state, *, where=None, training=None)",
-    "BatchRenorm": "(self, x, state, *, where=None, training=None)",
+    "BatchNorm": "(self, x, state, *, where=None, weights=None, training=None)",
+    "BatchRenorm": "(self, x, state, *, where=None, weights=None, training=None)",
     "LayerNorm": "(self, x, *, where=None)",
     "GroupNorm": "(self, x, *, where=None)",
     "RMSNorm": "(self, x, *, where=None)",

@@ -24,6 +24,8 @@ from .arguments import (
 )
 from .means import Reduction, masked
 from .split_moments import Upcast, upcasting
+from .weight_arguments import check_weights_by, weights_operand
+from .weighted_moments import without_nonfinite
 
 Array = jax.Array
 IndexGroups = tuple[tuple[int, ...], ...] | None
@@ -34,7 +36,7 @@ compiled = functools.partial(jax.jit, inline=True)
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["upcast", "scale", "bias", "epsilon", "where"],
+    data_fields=["upcast", "scale", "bias", "epsilon", "where", "weights"],
     meta_fields=["names", "index_groups", "reduction", "whole"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Batch:
         bias: The bias, in the dtype of the statistics.
         epsilon: What is added to the variance.
         where: The mask.
+        weights: How much each element counts; None for 1.
         names: The mapped axes to pool over.
         index_groups: Which positions of the one mapped axis are pooled together; None for all.
         reduction: The axes of the batch, and what carries the operations out.
@@ -58,6 +61,7 @@ class Batch:
     bias: Array | None
     epsilon: Array
     where: Array | None
+    weights: Array | None
     names: tuple[Hashable, ...]
     index_groups: IndexGroups
     reduction: Reduction
@@ -77,6 +81,7 @@ def checked_batch(
     axis: int | Sequence[int] | None = None,
     epsilon: float | Array,
     where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     axis_name: AxisName = None,
     implementation: str | None = None,
     index_groups: IndexGroups = None,
@@ -88,6 +93,7 @@ def checked_batch(
     An `axis` of `()` is taken: each element is then its own mean, with a variance of 0.
     """
     check_implementation(implementation, where)
+    check_weights_by(implementation, weights)
     x = floating(x)
     if axis is not None:
         axes = () if axis == () else negative_axes(axis, x.shape)
@@ -106,6 +112,7 @@ def checked_batch(
         affine_array(bias, x, "bias"),
         epsilon,
         mask_operand(where, x),
+        weights_operand(weights, x, accumulator(x.dtype)),
         bound_names(axis_name),
         index_groups,
         Reduction(axes, centred, implementation),
@@ -120,6 +127,7 @@ def _converted(
     bias: Array | None,
     epsilon: float | Array,
     where: Array | None,
+    weights: Array | None,
     names: tuple[Hashable, ...],
     index_groups: IndexGroups,
     reduction: Reduction,
@@ -129,6 +137,7 @@ def _converted(
     # Masked before anything reads it: NaN in padding would stop a program that looks for NaN. And
     # its derivative would be NaN where what stands in padding is normalized as well.
     x = masked(x, where | jnp.isfinite(x) if whole and where is not None else where)
+    x = x if weights is None else without_nonfinite(x, weights, None)
     shown = None if whole else where
     return Batch(
         upcasting(x),
@@ -136,6 +145,7 @@ def _converted(
         affine_operand(bias, x, dtype, shown),
         epsilon_operand(epsilon, x, dtype),
         where,
+        weights,
         names,
         index_groups,
         reduction,

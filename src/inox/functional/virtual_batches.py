@@ -20,8 +20,7 @@ from jax import lax
 from ..kernels.explicit_sharding import alike, merge_first_axes, split_first_axis
 from .batch import batch_moments, normalized
 from .batch_arguments import Batch, compiled
-from .mapped_moments import pooled_parts
-from .means import size
+from .mapped_moments import ANY_COUNT, pooled_parts
 from .pooling import SplitMoments, pool
 from .split_moments import Upcast
 from .sums import is_number
@@ -57,13 +56,13 @@ def _normalized(batch: Batch, samples: int) -> tuple[Array, SplitMoments]:
         bias=split(batch.bias),
         epsilon=batch.epsilon[None],
         where=split(batch.where),
+        weights=split(batch.weights),
         names=(),
         index_groups=None,
     )
     moments = batch_moments(groups)
     y = merge_first_axes(normalized(groups, moments), batch.upcast.x)
     together = pool(*alike(*lax.stop_gradient(moments)))
-    length = size(batch.upcast.x.shape, batch.axes)
-    most = None if batch.where is None else length if is_number(length) else 2**31
+    most = None if batch.where is None and batch.weights is None else ANY_COUNT
     whole = pooled_parts(together, batch.epsilon, most, batch.names, batch.index_groups)
     return y, whole

@@ -44,6 +44,14 @@ def split_as(x: Any, array: Any) -> Any:
     return reshard(array, entries, sharding.mesh)
 
 
+def split_as_type(x: Any, kind: Any) -> Any:
+    """`x` split as the type of another array of its shape says."""
+    sharding = getattr(kind, "sharding", None)
+    if sharding is None or all(entry is None for entry in sharding.spec):
+        return x
+    return reshard(x, tuple(sharding.spec), sharding.mesh)
+
+
 def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """Splits all arrays as the largest of them; they have one rank."""
     if not any(map(is_split, arrays)):

@@ -18,6 +18,7 @@ from ...functional.batch import (
     Batch,
     batch_moments,
     checked_batch,
+    elements_with_weight,
     given_moments,
     normalized,
     public_moments,
@@ -163,6 +164,7 @@ class BatchNorm(RememberingLayer):
         state: Mapping[str, Any],
         *,
         where: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
         training: bool | None = None,
     ) -> tuple[Array, State]:
         """Normalizes `x`.
@@ -172,6 +174,11 @@ class BatchNorm(RememberingLayer):
             state: The state dictionary.
             where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
+            weights: How much each element counts in training, in what normalizes and in what is
+                remembered: numbers from 0 on with the rank of `x`, of its sizes or 1. An element
+                of weight 0 is normalized as all others are, but a NaN or infinity there counts as
+                0. Whether a channel has the two elements that move the state is asked of those
+                with a weight above 0.
             training: Whether this call is one of training mode; None for the layer's own mode. A
                 frozen layer stays in evaluation mode.
 
@@ -180,16 +187,21 @@ class BatchNorm(RememberingLayer):
             in the containers of `state`.
 
         Raises:
-            TypeError: If `x` is complex, `where` isn't boolean, `training` no bool, `state` isn't a
-                dict, or holds integers, or in training mode numbers of a half type.
+            TypeError: If `x` is complex, `where` isn't boolean or `weights` are, `training` no
+                bool, `state` isn't a dict, or holds integers, or in training mode numbers of a
+                half type.
             ValueError: If `x` has no batch axis or another number of channels, or in training mode
                 one element a channel or a number of samples that `virtual_batch` doesn't divide,
-                `state` lacks the layer's entry, an operand does not broadcast to `x` or `axis_name`
-                is not bound.
+                `state` lacks the layer's entry, an operand does not broadcast to `x`, a weight is
+                negative or not finite, or `axis_name` is not bound.
         """
         training = mode_of_call(training, self.training) and not self.frozen
         batch = checked_batch(
-            x, where=where, axis_name=self.axis_name if training else None, **self._operands()
+            x,
+            where=where,
+            weights=weights,
+            axis_name=self.axis_name if training else None,
+            **self._operands(),
         )
         check_channels(batch, self.channels)
         if not training:
@@ -203,7 +215,8 @@ class BatchNorm(RememberingLayer):
         y, moments = self._normalize(batch, running, batches)
         if pool is None:
             found = public_moments(moments, batch.axes)
-            return y, self._moved(state, running, batches, found)
+            elements = None if batch.weights is None else elements_with_weight(batch)
+            return y, self._moved(state, running, batches, found, elements)
         key = pooling_key(self.stats)
         return y, entries.replaced(state, {key: pool.including(key, moments)})
 

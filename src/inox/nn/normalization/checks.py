@@ -55,7 +55,7 @@ def check_several_elements(batch: Batch, samples: int | None = None) -> None:
     """
     shape = batch.upcast.x.shape
     elements = size(shape, batch.axes)
-    if batch.where is not None or not is_number(elements):
+    if batch.where is not None or batch.weights is not None or not is_number(elements):
         return
     if samples == 1 and elements == shape[0] > 0:
         raise ValueError(

@@ -66,10 +66,13 @@ class RememberingLayer(NormalizationLayer):
         running: Statistics,
         batches: Array | None,
         moments: Moments,
+        elements: Array | None = None,
     ) -> State:
         momentum = constant(self.momentum if batches is None else self._momentum(batches))
         changed: dict[Any, Any] = {}
-        changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
+        changed[self.stats], seen = updated(
+            running, moments, momentum, self.skip_nonfinite, elements=elements
+        )
         if batches is not None:
             # float32 stops counting at 2**24, where the momentum has long been reached.
             changed[self.batches] = batches + seen.astype(batches.dtype)
