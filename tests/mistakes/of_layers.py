@@ -251,6 +251,11 @@ MISTAKES = [
     *each({"BatchNorm": lambda _, channels: nn.BatchNorm(channels)}, "channels", CHANNEL_COUNTS),
     *each({"GroupNorm": lambda _, groups: nn.GroupNorm(groups)}, "groups", values.GROUPS),
     *each(built("BatchNorm"), "virtual_batch", VIRTUAL_BATCHES),
+    *each(
+        {"BatchNorm": functools.partial(built()["BatchNorm"], axis_name="b")},
+        "axis_index_groups",
+        values.INDEX_GROUPS,
+    ),
     *each(built("BatchRenorm"), "r_max", LIMITS),
     *each(built("BatchRenorm"), "steps", STEPS),
     *each({name: with_x(call) for name, call in CALLED.items()}, "x", values.X_VALUES),

@@ -235,6 +235,19 @@ IMPLEMENTATIONS = {
     "list": (["xla"], ValueError, ("['xla']", "'xla'", "'cpu'", "None")),
 }
 
+# With one mapped axis.
+INDEX_GROUPS = {
+    "positions": ((0, 1), TypeError, ("(0, 1)", "sequence of sequences", "((0, 1), (2, 3))")),
+    "number": (2, TypeError, ("2", "sequence of sequences", "((0, 1), (2, 3))")),
+    "floats": (((0.0, 1.0),), TypeError, ("0.0", "sequence of sequences", "((0, 1), (2, 3))")),
+    "booleans": (((False, True),), TypeError, ("True", "sequences", "((0, 1), (2, 3))")),
+    "text": ("01", TypeError, ("'01'", "sequence of sequences", "((0, 1), (2, 3))")),
+    "twice": (((0, 1), (1,)), ValueError, ("((0, 1), (1,))", "once", "((0, 1), (2, 3))")),
+    "a gap": (((0, 2),), ValueError, ("((0, 2),)", "each position", "((0, 1), (2, 3))")),
+    "an empty group": (((0, 1), ()), ValueError, ("((0, 1), ())", "empty", "((0, 1), (2, 3))")),
+    "none": ((), ValueError, ("()", "each position", "((0, 1), (2, 3))")),
+}
+
 AXIS_NAMES = {
     "number": (3, TypeError, ("3", "name", "vmap")),
     "zero": (0, TypeError, ("0", "name", "vmap")),

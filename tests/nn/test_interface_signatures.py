@@ -10,7 +10,8 @@ import inox.nn
 
 CONSTRUCTORS = {
     "BatchNorm": "(channels, epsilon=1e-05, momentum=0.9, *, scale=None, bias=None, axis_name=None,"
-    " warmup=False, skip_nonfinite=False, virtual_batch=None, implementation=None)",
+    " axis_index_groups=None, warmup=False, skip_nonfinite=False, virtual_batch=None,"
+    " implementation=None)",
     "BatchRenorm": "(channels, epsilon=0.001, momentum=0.99, *, scale=None, bias=None,"
     " axis_name=None, r_max=3.0, d_max=5.0, steps=1000, skip_nonfinite=False,"
     " implementation=None)",

@@ -22,6 +22,7 @@ from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
 from .arguments import ArrayLike, AxisName, statistic_operand
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
+from .device_groups import ArgumentGroups
 from .given_statistics import affine
 from .mapped_moments import as_varying, pooled_moments, weighty_elements
 from .means import masked
@@ -44,6 +45,7 @@ def batch_norm(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     axis_name: AxisName = None,
+    axis_index_groups: ArgumentGroups = None,
     implementation: str | None = None,
 ) -> tuple[Array, Moments]:
     r"""Normalizes each channel by its mean and variance over the batch and spatial axes.
@@ -65,6 +67,8 @@ def batch_norm(
             of `x`, of its sizes or 1; None for 1. An element of weight 0 is normalized as all
             others are, but a NaN or infinity there counts as 0.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
+        axis_index_groups: Groups of positions of the one mapped axis, ((0, 1), (2, 3)) for example,
+            of which each is pooled by itself; None for all together.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
@@ -75,8 +79,8 @@ def batch_norm(
     Raises:
         TypeError: If `x` is complex, `where` isn't boolean or `weights` are.
         ValueError: If `x` has no batch axis, an axis is out of range or repeated, an operand does
-            not broadcast to it, epsilon or a weight is negative, `axis_name` is not bound or the
-            implementation not there.
+            not broadcast to it, epsilon or a weight is negative, `axis_name` is not bound, the
+            groups do not hold each of its positions once, or the implementation is not there.
 
     Example:
         >>> x = jax.numpy.array([[1.0, 10.0], [3.0, 30.0]])
@@ -97,6 +101,7 @@ def batch_norm(
         where=where,
         weights=weights,
         axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
         implementation=implementation,
     )
     if statistics is None:

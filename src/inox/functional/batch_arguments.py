@@ -22,13 +22,13 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
+from .device_groups import ArgumentGroups, IndexGroups, bound_index_groups
 from .means import Reduction, masked
 from .split_moments import Upcast, upcasting
 from .weight_arguments import check_weights_by, weights_operand
 from .weighted_moments import without_nonfinite
 
 Array = jax.Array
-IndexGroups = tuple[tuple[int, ...], ...] | None
 
 # The steps are compiled on their own where nothing else is: a few calls in place of a hundred.
 compiled = functools.partial(jax.jit, inline=True)
@@ -84,7 +84,7 @@ def checked_batch(
     weights: ArrayLike | None = None,
     axis_name: AxisName = None,
     implementation: str | None = None,
-    index_groups: IndexGroups = None,
+    axis_index_groups: ArgumentGroups = None,
     centred: bool = True,
     whole: bool = False,
 ) -> Batch:
@@ -106,6 +106,7 @@ def checked_batch(
             "over the mapped axis and give each call at least one row."
         )
     check_epsilon(epsilon, accumulator(x.dtype))
+    names = bound_names(axis_name)
     return _converted(
         x,
         affine_array(scale, x, "scale"),
@@ -113,8 +114,8 @@ def checked_batch(
         epsilon,
         mask_operand(where, x),
         weights_operand(weights, x, accumulator(x.dtype)),
-        bound_names(axis_name),
-        index_groups,
+        names,
+        bound_index_groups(axis_index_groups, axis_name, names),
         Reduction(axes, centred, implementation),
         whole,
     )

@@ -23,6 +23,7 @@ from ...functional.batch import (
     normalized,
     public_moments,
 )
+from ...functional.device_groups import ArgumentGroups, IndexGroups, static_index_groups
 from ...functional.pooling import SplitMoments
 from ...functional.virtual_batches import normalized_by_groups
 from ..parameter import Parameter
@@ -81,6 +82,8 @@ class BatchNorm(RememberingLayer):
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
         axis_name: Names of mapped axes (`shard_map`, `vmap`) over which the statistics are pooled
             as well, weighted by count. Without it they are those of the local batch.
+        axis_index_groups: Groups of positions of the one mapped axis, ((0, 1), (2, 3)) for example,
+            of which each is pooled by itself, and remembers for itself; None for all together.
         warmup: Whether the first batches are averaged equally: the momentum at batch t = 0, 1, …
             is min(momentum, t / (t + 1)), so evaluation agrees with training from the first batch.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
@@ -93,8 +96,8 @@ class BatchNorm(RememberingLayer):
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If `channels` or `virtual_batch` is below 1, epsilon negative, momentum outside
-            [0, 1], scale or bias don't broadcast to the channels or the implementation is not
-            known.
+            [0, 1], scale or bias don't broadcast to the channels, there are groups without one
+            `axis_name`, or that don't hold each position once, or the implementation is not known.
 
     Example:
         >>> from inox.nn import export_state
@@ -116,6 +119,7 @@ class BatchNorm(RememberingLayer):
     """
 
     axis_name: AxisName
+    axis_index_groups: IndexGroups
     warmup: bool
     virtual_batch: int | None
 
@@ -128,6 +132,7 @@ class BatchNorm(RememberingLayer):
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
         axis_name: AxisName = None,
+        axis_index_groups: ArgumentGroups = None,
         warmup: bool = False,
         skip_nonfinite: bool = False,
         virtual_batch: int | None = None,
@@ -150,6 +155,7 @@ class BatchNorm(RememberingLayer):
         self.channels = channels
         self.momentum = static_number(momentum)
         self.axis_name = static_names(axis_name)
+        self.axis_index_groups = static_index_groups(axis_index_groups, axis_name)
         self.virtual_batch = virtual_batch
         self.skip_nonfinite = bool(skip_nonfinite)
         self.warmup = bool(warmup)
@@ -201,6 +207,7 @@ class BatchNorm(RememberingLayer):
             where=where,
             weights=weights,
             axis_name=self.axis_name if training else None,
+            axis_index_groups=self.axis_index_groups if training else None,
             **self._operands(),
         )
         check_channels(batch, self.channels)
