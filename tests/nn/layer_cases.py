@@ -88,6 +88,13 @@ CASES = (
         lambda: BatchNorm(CHANNELS, virtual_batch=1),
         lambda x: standardize64(x, (1, 2), 1e-5),
     ),
+    # Counted from the front: the last one of these.
+    Case(
+        "batch_channel_axis",
+        lambda: BatchNorm(CHANNELS, channel_axis=3, scale=scale(), bias=bias()),
+        lambda x: standardize64(x, (0, 1, 2), 1e-5) * SCALE + BIAS,
+        ("scale", "bias"),
+    ),
     # Its first thousand batches are those of batch norm.
     Case(
         "batch_renorm", lambda: BatchRenorm(CHANNELS), lambda x: standardize64(x, (0, 1, 2), 1e-3)

@@ -11,7 +11,7 @@ import inox.nn
 CONSTRUCTORS = {
     "BatchNorm": "(channels, epsilon=1e-05, momentum=0.9, *, scale=None, bias=None, axis_name=None,"
     " axis_index_groups=None, warmup=False, skip_nonfinite=False, virtual_batch=None,"
-    " implementation=None)",
+    " channel_axis=-1, implementation=None)",
     "BatchRenorm": "(channels, epsilon=0.001, momentum=0.99, *, scale=None, bias=None,"
     " axis_name=None, r_max=3.0, d_max=5.0, steps=1000, skip_nonfinite=False,"
     " implementation=None)",

@@ -22,7 +22,7 @@ def with_implementation(case, implementation):
     layer = case.build()
     shared = ("channels", "epsilon", "momentum", "scale", "bias")
     names = {
-        "BatchNorm": (*shared, "warmup", "virtual_batch"),
+        "BatchNorm": (*shared, "warmup", "virtual_batch", "channel_axis"),
         "BatchRenorm": (*shared, "steps"),
         "LayerNorm": ("axis", "epsilon", "scale", "bias"),
         "InstanceNorm": ("axis", "epsilon", "scale", "bias"),

@@ -35,6 +35,11 @@ def normalized_by_groups(batch: Batch, samples: int) -> tuple[Array, SplitMoment
     samples are pooled. These are constants to the derivative.
     """
     shape = batch.upcast.x.shape
+    if -len(shape) not in batch.axes:
+        raise ValueError(
+            f"virtual_batch={samples} groups samples along the first axis of x, of shape {shape}, "
+            "where the channels are. Put the samples first."
+        )
     if is_number(shape[0]) and shape[0] % samples:
         raise ValueError(
             f"virtual_batch must divide the number of samples; found virtual_batch={samples} and "

@@ -30,6 +30,12 @@ from ..parameter import Parameter
 from ..state import State, StateEntry
 from . import entries
 from .base import static_names, static_number
+from .channel_axis import (
+    along_channels,
+    check_along_channels,
+    pooled_axes,
+    static_channel_axis,
+)
 from .checks import (
     check_by_channel,
     check_channels,
@@ -91,6 +97,8 @@ class BatchNorm(RememberingLayer):
         virtual_batch: How many samples, neighbours along the first axis, are normalized together
             in training (ghost batches); None for all. The running statistics are those of all
             samples, over all of `axis_name`, whatever the groups.
+        channel_axis: The axis of the channels: 1 for images with their channels first. Scale and
+            bias, of shape :math:`(C)`, lie along it.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
@@ -122,6 +130,7 @@ class BatchNorm(RememberingLayer):
     axis_index_groups: IndexGroups
     warmup: bool
     virtual_batch: int | None
+    channel_axis: int
 
     def __init__(
         self,
@@ -136,6 +145,7 @@ class BatchNorm(RememberingLayer):
         warmup: bool = False,
         skip_nonfinite: bool = False,
         virtual_batch: int | None = None,
+        channel_axis: int = -1,
         implementation: str | None = None,
     ) -> None:
         channels = positive_integer(channels, "channels")
@@ -150,8 +160,10 @@ class BatchNorm(RememberingLayer):
         if virtual_batch is not None:
             virtual_batch = positive_integer(virtual_batch, "virtual_batch")
         super().__init__(epsilon, scale, bias, implementation)
+        self.channel_axis = static_channel_axis(channel_axis, virtual_batch)
+        check = check_by_channel if self.channel_axis == -1 else check_along_channels
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
-            check_by_channel(parameter, name, channels)
+            check(parameter, name, channels)
         self.channels = channels
         self.momentum = static_number(momentum)
         self.axis_name = static_names(axis_name)
@@ -176,7 +188,7 @@ class BatchNorm(RememberingLayer):
         """Normalizes `x`.
 
         Args:
-            x: The input tensor, with shape :math:`(N, *, C)`.
+            x: The input tensor, with shape :math:`(N, *, C)`, or the channels at `channel_axis`.
             state: The state dictionary.
             where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
@@ -208,9 +220,10 @@ class BatchNorm(RememberingLayer):
             weights=weights,
             axis_name=self.axis_name if training else None,
             axis_index_groups=self.axis_index_groups if training else None,
-            **self._operands(),
+            axis=pooled_axes(x, self.channel_axis),
+            **self._operands_for(x),
         )
-        check_channels(batch, self.channels)
+        check_channels(batch, self.channels, self.channel_axis)
         if not training:
             moments = given_moments(batch, self.running_statistics(state))
             y = normalized(batch, moments, given=True)
@@ -225,7 +238,16 @@ class BatchNorm(RememberingLayer):
             elements = None if batch.weights is None else elements_with_weight(batch)
             return y, self._moved(state, running, batches, found, elements)
         key = pooling_key(self.stats)
+        if self.channel_axis != -1:
+            moments = SplitMoments(*(jnp.squeeze(array, batch.axes) for array in moments))
         return y, entries.replaced(state, {key: pool.including(key, moments)})
+
+    def _operands_for(self, x: ArrayLike) -> dict[str, Any]:
+        """The operands, scale and bias along the channels of `x`."""
+        operands = self._operands()
+        for name in ("scale", "bias"):
+            operands[name] = along_channels(operands[name], x, self.channel_axis)
+        return operands
 
     def _normalize(
         self, batch: Batch, running: Statistics, batches: Array | None

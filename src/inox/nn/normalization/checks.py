@@ -25,15 +25,22 @@ def mode_of_call(training: Any, own: bool) -> bool:
     return bool(training)
 
 
-def check_channels(batch: Batch, channels: int) -> None:
+def check_channels(batch: Batch, channels: int, axis: int = -1) -> None:
     """Raises where a batch has another number of channels than the layer."""
     shape = batch.upcast.x.shape
-    if shape[-1] != channels:
+    if shape[axis] == channels:
+        return
+    if axis == -1:
         raise ValueError(
             f"x must have {channels} channels, the last axis, as the layer was built with "
-            f"channels={channels}; found shape {shape}. Move the channels last, or "
-            f"build the layer with channels={shape[-1]}."
+            f"channels={channels}; found shape {shape}. Move the channels last, tell where they "
+            f"are with channel_axis, or build the layer with channels={shape[-1]}."
         )
+    raise ValueError(
+        f"x must have {channels} channels along axis {axis}, as the layer was built with "
+        f"channels={channels} and channel_axis={axis}; found shape {shape}. Move the channels "
+        f"there, or build the layer with channels={shape[axis]}."
+    )
 
 
 def check_by_channel(parameter: Parameter | None, name: str, channels: int) -> None:
