@@ -183,6 +183,65 @@ class ResidualSum:
 
 
 @dataclass(frozen=True)
+class Weighted(Normalization):
+    """The same formula with weighted means, whose weights are among the arrays.
+
+    An element of weight 0 is normalized as all others are. 'count' is the sum of the weights.
+    """
+
+    def evaluate(self, arrays: Arrays, where: np.ndarray | None = None) -> Arrays:
+        x, weights = arrays["x"], full(arrays, "weights", 1).reshape(-1)
+        epsilon = arrays.get("epsilon", np.float64(0))
+        dtype = np.result_type(np.float64, *arrays.values())
+        scale, bias = full(arrays, "scale", 1).reshape(-1), full(arrays, "bias", 0).reshape(-1)
+        y = np.zeros(x.size, dtype)
+        count, mean, var = (np.zeros(self.positions.shape[:-1], dtype) for _ in range(3))
+        for index, p in self._selected(arrays, where):
+            if p.size == 0 or weights[p].sum() == 0:
+                continue
+            values, w = x.reshape(-1)[p], weights[p]
+            count[index] = w.sum()
+            mean[index] = (w * values).sum() / w.sum()
+            deviation = values - mean[index]
+            var[index] = (w * deviation * deviation).sum() / w.sum()
+            y[p] = deviation / np.sqrt(var[index] + epsilon) * scale[p] + bias[p]
+        return {"y": y.reshape(x.shape), "count": count, "mean": mean, "var": var}
+
+    def terms(self, arrays: Arrays, cotangents: Arrays, where: np.ndarray | None = None) -> Terms:
+        x, weights = arrays["x"], full(arrays, "weights", 1).reshape(-1)
+        epsilon = arrays.get("epsilon", np.float64(0))
+        dtype = np.result_type(np.float64, *arrays.values(), *cotangents.values())
+        scale = full(arrays, "scale", 1).reshape(-1)
+        dy = cotangents.get("y", np.zeros(x.shape)).reshape(-1)
+        zeros = np.zeros(self.positions.shape[:-1])
+        names = ("x", "scale", "bias", "epsilon", "weights")
+        dense = {name: np.zeros(x.size, dtype) for name in names}
+        sizes = {name: np.zeros(x.size) for name in ("x", "weights")}
+        for index, p in self._selected(arrays, where):
+            if p.size == 0 or weights[p].sum() == 0:
+                continue
+            values, w = x.reshape(-1)[p], weights[p]
+            n = w.sum()
+            deviation = values - (w * values).sum() / n
+            var = (w * deviation * deviation).sum() / n
+            root = np.sqrt(var + epsilon)
+            direct = dy[p] * scale[p] / root
+            dense["epsilon"][p] = -direct * deviation / (2 * root * root)
+            dense["scale"][p] = dy[p] * deviation / root
+            dense["bias"][p] = dy[p]
+            dvar = np.asarray(cotangents.get("var", zeros), dtype)[index]
+            dvar = dvar + dense["epsilon"][p].sum()
+            dmean = np.asarray(cotangents.get("mean", zeros), dtype)[index] - direct.sum()
+            # var depends on the mean by -2 sum(w deviation) / n, which is zero.
+            of_x = direct, dvar * 2 * w * deviation / n, dmean * w / n
+            of_weights = dvar * deviation * deviation / n, -dvar * var / n, dmean * deviation / n
+            for name, terms in (("x", of_x), ("weights", of_weights)):
+                dense[name][p] = sum(terms)
+                sizes[name][p] = sum(map(np.abs, terms))
+        return dense, {name: np.abs(array) for name, array in dense.items()} | sizes
+
+
+@dataclass(frozen=True)
 class FixedStatistics:
     """The same formula with a mean and a variance that are handed in."""
 

@@ -8,7 +8,7 @@ and, where it says what an example is, for the same bits whatever stands beside 
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -17,23 +17,7 @@ import numpy as np
 
 from inox import functional
 from tests import oracle
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The shape of `x`, static arguments, and the shape of scale and bias (None: the channels)."""
-
-    shape: tuple[int, ...]
-    static: dict[str, Any] = field(default_factory=dict)
-    parameter: tuple[int, ...] | None = None
-
-    def __str__(self) -> str:
-        static = ",".join(f"{name}={value}".replace(" ", "") for name, value in self.static.items())
-        parameter = "" if self.parameter is None else f"parameter={self.parameter}".replace(" ", "")
-        return "-".join(
-            part for part in ("x".join(map(str, self.shape)), static, parameter) if part
-        )
-
+from tests.layouts import BATCHES, CHANNELS, GROUPED, GROUPS, POOLED, ROWS, VECTORS, Layout
 
 Reference = oracle.Normalization | oracle.FixedStatistics | oracle.ResidualSum
 
@@ -69,7 +53,9 @@ class Operation:
             "epsilon": np.asarray(0.125),
             "residual": generator.normal(-0.5, 1.5, layout.shape),
             "gate": generator.uniform(0.5, 1.5, parameter),
+            "weights": generator.uniform(0.25, 2.0, (*layout.shape[:-1], 1)),
         }
+        dense["weights"][2:3] = 0
         statistics = np.float64 if dtype == np.float64 else np.float32
         dtypes = {
             "x": dtype,
@@ -111,67 +97,6 @@ def spoil(x: np.ndarray, where: np.ndarray) -> np.ndarray:
     return spoiled
 
 
-# Layouts. The first of each list is the one that the grids of transformations use.
-ROWS = (
-    Layout((4, 6)),
-    Layout((2, 3, 4), {"axis": (0, 2)}),
-    Layout((3, 2, 4), {"axis": (-1, 1)}, (2, 4)),
-    Layout((5, 3), {"axis": 0}),
-    Layout((2, 3, 2, 4), {"axis": (-3, -2)}),
-    Layout((2, 3, 2, 4), {"axis": (3, -3)}, (2, 1, 1, 4)),
-    Layout((2, 3, 4), {"axis": (2, 0, 1)}, ()),
-    Layout((7,), {"axis": -1}),
-    Layout((3, 300), {"axis": [-1]}),
-    Layout((5, 1), {"axis": 1}),
-    Layout((0, 5), {"axis": -1}),
-)
-GROUPS = (
-    Layout((3, 2, 6), {"groups": 3}),
-    Layout((2, 3, 2, 6), {"groups": 2, "axis": (-3, -2, -1)}),
-    Layout((2, 3, 2, 6), {"groups": 3, "axis": (-1, 1)}, (2, 1, 1, 6)),
-    Layout((4, 3, 6), {"groups": 2, "axis": (0, -1)}, (3, 1)),
-    Layout((2, 3, 4), {"groups": 1, "axis": (1, 2)}),
-    Layout((2, 5, 4), {"groups": 4, "axis": (-1, -2)}),
-    Layout((2, 4), {"groups": 4}),
-)
-BATCHES = (
-    Layout((6, 4)),
-    Layout((3, 2, 2, 4)),
-    Layout((3, 5, 4), parameter=(3, 1, 4)),
-    Layout((1, 4)),
-    Layout((0, 4)),
-)
-POOLED = (
-    Layout((4, 6), {"axis": -1}),
-    Layout((2, 3, 4), {"axis": (0, 2)}),
-    Layout((2, 3, 4), {"axis": (-1, 0), "keepdims": True}),
-    Layout((5, 3), {"axis": 0}),
-    Layout((2, 3, 4), {"axis": (0, 1, 2)}),
-    Layout((2, 0, 3), {"axis": 1}),
-)
-
-# Examples of a batch: what goes through a kernel of its own (short, odd, long), images among them
-# that one thread takes alone, and images that are divided over threads.
-VECTORS = (
-    Layout((36,)),
-    Layout((4,)),
-    Layout((7,)),
-    Layout((100,)),
-    Layout((768,)),
-    Layout((5, 24)),
-    Layout((6, 7, 12), {"axis": (-3, -2)}),
-    Layout((90, 50, 16), {"axis": (-3, -2)}),
-    Layout((5, 6, 3), {"axis": (-2, -1)}),
-)
-GROUPED = (
-    Layout((5, 144), {"groups": 4}),
-    Layout((48,), {"groups": 6}),
-    Layout((12,), {"groups": 3}),
-    Layout((6, 7, 24), {"groups": 4, "axis": (-3, -2, -1)}),
-    Layout((90, 50, 16), {"groups": 2, "axis": (-3, -2, -1)}),
-)
-CHANNELS = (Layout((12,)), Layout((6, 5, 20)))
-
 # The implementations that promise the same bits (docs/batch-invariance.md).
 INVARIANT = ("cpu",)
 
@@ -208,9 +133,24 @@ def groups(layout: Layout) -> oracle.Normalization:
     )
 
 
+def uncentred_groups(layout: Layout) -> oracle.Normalization:
+    """As groups, whose means are not subtracted."""
+    return oracle.Normalization(groups(layout).positions, centred=False)
+
+
 def batch(layout: Layout) -> oracle.Normalization:
     """A slice for each channel."""
     return oracle.Normalization(oracle.slices(layout.shape, range(len(layout.shape) - 1)))
+
+
+def weighted_batch(layout: Layout) -> oracle.Weighted:
+    """A slice for each channel, whose samples have weights."""
+    return oracle.Weighted(batch(layout).positions)
+
+
+def weighted(layout: Layout) -> oracle.Weighted:
+    """As pooled, of elements with weights."""
+    return oracle.Weighted(pooled(layout).positions)
 
 
 def first_axis(layout: Layout) -> oracle.Normalization:
@@ -279,6 +219,7 @@ def rounded(x: Any, **arguments: Any) -> jax.Array:
 
 AFFINE = ("x", "scale", "bias", "epsilon")
 OFFSET = functools.partial(functional.rms_norm, scale_offset=1.0)
+GROUP_RMS = functools.partial(functional.group_norm, center=False)
 GIVEN = (*AFFINE, "mean", "var")
 
 OPERATIONS = (
@@ -350,5 +291,30 @@ OPERATIONS = (
         sum_uncentred,
         (*ROWS[:3], ROWS[8]),
         VECTORS[:5],
+    ),
+    Operation(
+        "batch_norm_weighted",
+        named(functional.batch_norm),
+        (*AFFINE, "weights"),
+        ("y", "mean", "var"),
+        weighted_batch,
+        BATCHES[:3],
+    ),
+    Operation(
+        "moments_weighted",
+        named(functional.moments),
+        ("x", "weights"),
+        ("mean", "var"),
+        weighted,
+        (Layout((6, 4), {"axis": 0}), POOLED[4]),
+    ),
+    Operation(
+        "group_rms_norm",
+        named(GROUP_RMS),
+        AFFINE,
+        ("y",),
+        uncentred_groups,
+        GROUPS[:4],
+        GROUPED[:2],
     ),
 )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cells import EPSILON, Cell, Data
+from .cells import EPSILON, UNCENTRED, Cell, Data
 
 # Largest error against the largest exact value. bfloat16 has 8 bits, and some libraries round
 # intermediate results to it.
@@ -31,6 +31,7 @@ def exact(cell: Cell, data: Data) -> list[np.ndarray]:
     axes = {
         "layer": (-1,),
         "rms": (-1,),
+        "heads": (-1,),
         "position": (-1,),
         "batch": tuple(range(x.ndim - 1)),
         "group": (*range(1, x.ndim - 2), x.ndim - 1),
@@ -39,12 +40,13 @@ def exact(cell: Cell, data: Data) -> list[np.ndarray]:
     def mean(a: np.ndarray) -> np.ndarray:
         return a.mean(axes, keepdims=True)
 
-    centred = x if cell.kind == "rms" else x - mean(x)
+    uncentred = cell.kind in UNCENTRED
+    centred = x if uncentred else x - mean(x)
     r = 1 / np.sqrt(mean(centred**2) + EPSILON)
     xhat = centred * r
-    dx = r * (h - (0 if cell.kind == "rms" else mean(h)) - xhat * mean(xhat * h))
+    dx = r * (h - (0 if uncentred else mean(h)) - xhat * mean(xhat * h))
     xhat, dx = xhat.reshape(shape), dx.reshape(shape)
-    rows = tuple(range(len(shape) - 1))
+    rows = tuple(range(len(shape) - len(cell.parameter_shape)))
     gradients = [(g * xhat).sum(rows), g.sum(rows)][: len(data.parameters)]
     return [xhat * scale + bias, dx, *gradients]
 

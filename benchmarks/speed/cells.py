@@ -16,10 +16,13 @@ PASS_NAMES = {"forward": "forward", "both": "forward + backward"}
 KINDS = {
     "layer": "layer norm",
     "rms": "RMS norm",
+    "heads": "RMS norm of heads",
     "batch": "batch norm",
     "group": "group norm",
     "position": "group norm per position",
 }
+# Those that subtract no mean, and add no bias.
+UNCENTRED = ("rms", "heads")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Cell:
     def channels(self) -> int:
         """The length of the last axis."""
         return self.shape[-1]
+
+    @property
+    def parameter_shape(self) -> tuple[int, ...]:
+        """The shape of scale and bias: one for each channel, of each head of queries or keys."""
+        return self.shape[-2:] if self.kind == "heads" else self.shape[-1:]
 
     @property
     def array_bytes(self) -> int:
@@ -72,6 +80,7 @@ SHAPES = (
     ("layer", (2048, 4096)),
     ("layer", IMAGES),
     ("rms", (8192, 768)),
+    ("heads", (4, 2048, 12, 64)),
     ("batch", IMAGES),
     ("group", GROUPED),
     ("position", GROUPED),
@@ -125,8 +134,8 @@ def data(cell: Cell) -> Data:
     dtype = np_dtype(cell.dtype)
     x = (0.5 + 2 * rng.standard_normal(cell.shape, np.float32)).astype(dtype)
     g = rng.standard_normal(cell.shape, np.float32).astype(dtype)
-    scale = rng.uniform(0.5, 1.5, cell.channels).astype(np.float32)
-    bias = rng.standard_normal(cell.channels, np.float32)
+    scale = rng.uniform(0.5, 1.5, cell.parameter_shape).astype(np.float32)
+    bias = rng.standard_normal(cell.parameter_shape, np.float32)
     if not cell.affine:
         return Data(x, g, ())
-    return Data(x, g, (scale,) if cell.kind == "rms" else (scale, bias))
+    return Data(x, g, (scale,) if cell.kind in UNCENTRED else (scale, bias))

@@ -25,6 +25,7 @@ def flax(cell: Cell) -> Norm | None:
     module = {
         "layer": lambda: linen.LayerNorm(**settings),
         "rms": lambda: linen.RMSNorm(**settings),
+        "heads": lambda: linen.RMSNorm(reduction_axes=-1, feature_axes=(-2, -1), **settings),
         "batch": lambda: linen.BatchNorm(use_running_average=False, **settings),
         "group": lambda: linen.GroupNorm(cell.groups, **settings),
         "position": lambda: linen.GroupNorm(cell.groups, reduction_axes=(-1,), **settings),
@@ -61,6 +62,14 @@ def equinox(cell: Cell) -> Norm | None:
 
         return norm
 
+    def heads(x: Any, scale: Any) -> Any:
+        def of_head(x: Any, scale: Any) -> Any:
+            module = eqx.nn.RMSNorm(cell.channels, eps=EPSILON, use_bias=False)
+            return with_parameters(module, (scale,))(x)
+
+        rows = x.reshape(-1, *x.shape[-2:])
+        return jax.vmap(jax.vmap(of_head), (0, None))(rows, scale).reshape(x.shape)
+
     def batch(x: Any, *parameters: Any) -> Any:
         module, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(
             cell.channels, axis_name="batch", eps=EPSILON, mode="batch"
@@ -76,6 +85,7 @@ def equinox(cell: Cell) -> Norm | None:
     return {
         "layer": rows(lambda: eqx.nn.LayerNorm(cell.channels, eps=EPSILON)),
         "rms": rows(lambda: eqx.nn.RMSNorm(cell.channels, eps=EPSILON, use_bias=False)),
+        "heads": heads,
         "batch": batch,
         "group": group,
         "position": rows(lambda: eqx.nn.GroupNorm(cell.groups, cell.channels, eps=EPSILON)),
@@ -93,6 +103,7 @@ def haiku(cell: Cell) -> Norm | None:
     module, name = {
         "layer": (lambda: hk.LayerNorm(-1, True, True, eps=EPSILON), "layer_norm"),
         "rms": (lambda: hk.RMSNorm(-1, eps=EPSILON), "rms_norm"),
+        "heads": (lambda: hk.RMSNorm(-1, eps=EPSILON, param_axis=(-2, -1)), "rms_norm"),
         "batch": (lambda: hk.BatchNorm(True, True, decay_rate=0.9, eps=EPSILON), "batch_norm"),
         "group": (lambda: hk.GroupNorm(cell.groups, axis, eps=EPSILON), "group_norm"),
         "position": (lambda: hk.GroupNorm(cell.groups, axis, eps=EPSILON), "group_norm"),

@@ -17,13 +17,17 @@ def norm(cell: Cell, implementation: str | None) -> Callable[..., Any]:
     def batch(x: Any, *parameters: Any) -> Any:
         return functional.batch_norm(x, *parameters, **settings)[0]
 
+    def rms(x: Any, *parameters: Any) -> Any:
+        return functional.rms_norm(x, *parameters, **settings)
+
     def group(x: Any, *parameters: Any) -> Any:
         axis = IMAGE_AXES if cell.kind == "group" else -1
         return functional.group_norm(x, cell.groups, *parameters, axis=axis, **settings)
 
     functions = {
         "layer": lambda x, *parameters: functional.layer_norm(x, *parameters, **settings),
-        "rms": lambda x, *parameters: functional.rms_norm(x, *parameters, **settings),
+        "rms": rms,
+        "heads": rms,
         "batch": batch,
         "group": group,
         "position": group,

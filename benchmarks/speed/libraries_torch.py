@@ -36,6 +36,7 @@ def eager(cell: Cell) -> Callable[..., Any] | None:
         "layer": lambda: lambda x, scale, bias: f.layer_norm(x, shape, scale, bias, EPSILON),
         # In one dtype, which PyTorch has a fused kernel for.
         "rms": lambda: lambda x, scale: f.rms_norm(x, shape, scale.to(x.dtype), EPSILON),
+        "heads": lambda: lambda x, scale: f.rms_norm(x, shape, None, EPSILON) * scale.to(x.dtype),
         "batch": batch,
         "group": lambda: lambda x, *p: f.group_norm(x, cell.groups, *p, EPSILON),
         "position": lambda: position,

@@ -92,15 +92,24 @@ def rms(name: str, shape: tuple[int, ...], axis: tuple[int, ...], **settings: An
     return Layout(name, Slices(shape, axis), call, centred=False, **settings)
 
 
-def group(name: str, shape: tuple[int, ...], groups: int, axis: tuple[int, ...]) -> Layout:
-    """Group norm."""
+def group(
+    name: str, shape: tuple[int, ...], groups: int, axis: tuple[int, ...], centred: bool = True
+) -> Layout:
+    """Group norm; RMS norm of groups where nothing is centred."""
 
     def call(x: Any, scale: Any, bias: Any, epsilon: Any, implementation: str) -> Any:
         return inox.functional.group_norm(
-            x, groups, scale, bias, axis=axis, epsilon=epsilon, implementation=implementation
+            x,
+            groups,
+            scale,
+            bias if centred else None,
+            axis=axis,
+            center=centred,
+            epsilon=epsilon,
+            implementation=implementation,
         )
 
-    return Layout(name, Slices(shape, axis, groups), call)
+    return Layout(name, Slices(shape, axis, groups), call, centred)
 
 
 def batch(name: str, shape: tuple[int, ...]) -> Layout:
@@ -144,6 +153,7 @@ LAYOUTS = {
         rms("rms, kept axis between", (11, 12, 24), (-3, -1), by_xla=("dscale",)),
         group("group, per position", (6, 20, 40), 5, (-1,)),
         group("group, over the image", (4, 6, 7, 24), 4, (-3, -2, -1)),
+        group("group RMS, per position", (6, 20, 40), 5, (-1,), centred=False),
         layer("instance", (3, 16, 16, 12), (-3, -2)),
         batch("batch, table", (90, 36)),
         batch("batch, images", (4, 9, 8, 12)),

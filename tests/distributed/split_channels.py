@@ -21,15 +21,16 @@ class Norm(NamedTuple):
     function: Callable[..., Any]
     parameters: tuple[str, ...] = ("scale", "bias")
     groups: int = 1
+    centred: bool = True
 
     def reference(self, shape: tuple[int, ...]) -> oracle.Normalization:
-        centred = self.function is not functional.rms_norm
-        return oracle.Normalization(oracle.slices(shape, -1, self.groups), centred)
+        return oracle.Normalization(oracle.slices(shape, -1, self.groups), self.centred)
 
 
-def grouped(groups: int) -> Norm:
+def grouped(groups: int, centred: bool = True) -> Norm:
     """Group norm with so many groups of all channels."""
-    return Norm(functools.partial(functional.group_norm, groups=groups), groups=groups)
+    function = functools.partial(functional.group_norm, groups=groups, center=centred)
+    return Norm(function, groups=groups, centred=centred)
 
 
 # Groups of 24 channels span four devices, of 16 channels two and two thirds, of 4 two thirds of
@@ -37,12 +38,13 @@ def grouped(groups: int) -> Norm:
 NORMS = {
     "standardize": Norm(functional.standardize, ()),
     "layer": Norm(functional.layer_norm),
-    "rms": Norm(functional.rms_norm, ("scale",)),
+    "rms": Norm(functional.rms_norm, ("scale",), centred=False),
     "group 2": grouped(2),
     "group 3": grouped(3),
     "group 12": grouped(12),
     "group 8": grouped(8),
     "group 16": grouped(16),
+    "group RMS 3": grouped(3, centred=False),
 }
 
 

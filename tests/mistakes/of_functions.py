@@ -69,7 +69,7 @@ NO_PAIRS = {
     "True": (True, TypeError, ("bool", "pair (mean, var)", "stats")),
 }
 
-KEEPDIMS = {
+SWITCHES = {
     label: (value, TypeError, (repr(value), "True or False", "bool"))
     for label, value in {"text": "no", "number": 1, "None": None, "tuple": ()}.items()
 }
@@ -92,6 +92,15 @@ def bound(axis_name):
     )(x)
 
 
+def in_groups(x, axis_index_groups):
+    """Batch norm under a vmap whose positions are in groups."""
+
+    def call(x):
+        return functional.batch_norm(x, axis_name="b", axis_index_groups=axis_index_groups)
+
+    return jax.vmap(call, axis_name="b")(x)
+
+
 SINGLE = [
     Mistake(
         f"batch_norm(statistics {name}={label})",
@@ -103,6 +112,18 @@ SINGLE = [
     for label, (value, kind, fragments) in STATISTICS.items()
     if value is not None
 ] + [
+    Mistake(
+        "batch_norm(axis_index_groups without axis_name)",
+        lambda x: functional.batch_norm(x, axis_index_groups=((0, 1),)),
+        ValueError,
+        ("axis_index_groups", "axis_name=None", "axis_name='devices'"),
+    ),
+    Mistake(
+        "batch_norm(axis_index_groups of another axis)",
+        lambda x: in_groups(x, ((0, 1), (2, 3))),
+        ValueError,
+        ("axis_index_groups", "'b', which has 2", "found 4", "group of its own"),
+    ),
     Mistake(
         "batch_norm(negative variance)",
         given(var=-ones(CHANNELS)),
@@ -248,6 +269,9 @@ MISTAKES = [
     *each(POOLED, "axis_name", values.AXIS_NAMES),
     *each(functions("group_norm"), "groups", values.GROUPS),
     *each(functions("batch_norm"), "statistics", NO_PAIRS),
-    *each(functions("moments"), "keepdims", KEEPDIMS),
+    *each(functions("group_norm"), "center", SWITCHES),
+    *each(POOLED, "weights", values.WEIGHTS),
+    *each({"batch_norm": in_groups}, "axis_index_groups", values.INDEX_GROUPS),
+    *each(functions("moments"), "keepdims", SWITCHES),
     *SINGLE,
 ]

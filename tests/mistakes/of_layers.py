@@ -102,6 +102,15 @@ STATES = {
     "another size": ({".stats": (zeros(5), ones(5))}, ValueError, (".stats", "(5,)", "prefix")),
 }
 
+VIRTUAL_BATCHES = {name: value for name, value in values.GROUPS.items() if name != "None"}
+
+CHANNEL_AXES = {
+    "float": (1.0, TypeError, ("1.0", "integer", "(N, C, H, W)")),
+    "True": (True, TypeError, ("True", "integer", "(N, C, H, W)")),
+    "None": (None, TypeError, ("None", "integer", "(N, C, H, W)")),
+    "tuple": ((1,), TypeError, ("(1,)", "integer", "(N, C, H, W)")),
+}
+
 LIMITS = {
     "below": (0.5, ValueError, ("0.5", "at least 1", "the paper uses 3")),
     "NaN": (float("nan"), ValueError, ("nan", "at least 1", "the paper uses 3")),
@@ -129,6 +138,42 @@ SINGLE = [
         stateful_call(lambda layer, state, x: layer(x[..., :4], state)),
         ValueError,
         ("x must", "channels=6", "(2, 3, 4)", "channels=4"),
+    ),
+    Mistake(
+        "BatchNorm(channel_axis=3) of three axes",
+        lambda x: called(lambda: nn.BatchNorm(CHANNELS, channel_axis=3))(x),
+        ValueError,
+        ("channel_axis 3", str(SHAPE), "-3 to 2"),
+    ),
+    Mistake(
+        "BatchNorm(channel_axis=1), the channels last",
+        lambda x: called(lambda: nn.BatchNorm(CHANNELS, channel_axis=1))(x),
+        ValueError,
+        ("x must", "axis 1", str(SHAPE), "channels=3"),
+    ),
+    Mistake(
+        "BatchNorm(channel_axis=1, scale of two axes)",
+        lambda x: nn.BatchNorm(CHANNELS, channel_axis=1, scale=ones(CHANNELS, 1)),
+        ValueError,
+        ("scale", "(6,)", "(6, 1)", "lined up"),
+    ),
+    Mistake(
+        "BatchNorm(channel_axis=0, virtual_batch=2)",
+        lambda x: nn.BatchNorm(CHANNELS, channel_axis=0, virtual_batch=2),
+        ValueError,
+        ("virtual_batch=2", "channel_axis=0", "samples first"),
+    ),
+    Mistake(
+        "BatchNorm(virtual_batch=4) of 2 samples",
+        lambda x: called(lambda: nn.BatchNorm(CHANNELS, virtual_batch=4))(x),
+        ValueError,
+        ("virtual_batch=4", str(SHAPE), "2 samples", "divisor"),
+    ),
+    Mistake(
+        "BatchNorm(virtual_batch=1) of one element",
+        lambda x: called(lambda: nn.BatchNorm(CHANNELS, virtual_batch=1))(x[:, 0]),
+        ValueError,
+        ("virtual_batch=1", "(2, 6)", "no variance", "more samples"),
     ),
     Mistake(
         "BatchNorm(channels first)",
@@ -236,10 +281,18 @@ MISTAKES = [
     *each(built(*STATEFUL), "momentum", values.MOMENTA),
     *each({"BatchNorm": lambda _, channels: nn.BatchNorm(channels)}, "channels", CHANNEL_COUNTS),
     *each({"GroupNorm": lambda _, groups: nn.GroupNorm(groups)}, "groups", values.GROUPS),
+    *each(built("BatchNorm"), "virtual_batch", VIRTUAL_BATCHES),
+    *each(built("BatchNorm"), "channel_axis", CHANNEL_AXES),
+    *each(
+        {"BatchNorm": functools.partial(built()["BatchNorm"], axis_name="b")},
+        "axis_index_groups",
+        values.INDEX_GROUPS,
+    ),
     *each(built("BatchRenorm"), "r_max", LIMITS),
     *each(built("BatchRenorm"), "steps", STEPS),
     *each({name: with_x(call) for name, call in CALLED.items()}, "x", values.X_VALUES),
     *each(CALLED, "where", values.MASKS),
+    *each({"BatchNorm": CALLED["BatchNorm"]}, "weights", values.WEIGHTS),
     *each({name: CALLED[name] for name in STATEFUL}, "state", STATES),
     *SINGLE,
 ]

@@ -202,6 +202,19 @@ MASKS = {
     "complex": (ones(*SHAPE, dtype=np.complex64), TypeError, ("complex64", "boolean", "!= 0")),
 }
 
+WEIGHTS = {
+    "a sample": (ones(2), ValueError, ("(2,)", str(SHAPE), "axis", "reshape")),
+    "tokens": (ones(2, 3), ValueError, ("(2, 3)", str(SHAPE), "axes")),
+    "other sizes": (ones(2, 4, 1), ValueError, ("(2, 4, 1)", str(SHAPE), "axes")),
+    "mask": (ones(2, 3, 1, dtype=bool), TypeError, ("booleans", "where", "astype")),
+    "True": (True, TypeError, ("booleans", "where", "astype")),
+    "complex": (ones(2, 3, 1, dtype=np.complex64), TypeError, ("complex64", "real")),
+    "text": ("ones", TypeError, ("'ones'", "array of numbers")),
+    "negative": (-ones(2, 1, 1), ValueError, ("-1", "not negative", "Write 0")),
+    "NaN": (np.full((2, 1, 1), np.nan), ValueError, ("nan", "finite", "Write 0")),
+    "infinity": (np.full((2, 1, 1), np.inf), ValueError, ("inf", "finite", "Write 0")),
+}
+
 GROUPS = {
     "True": (True, ValueError, ("True", "above 0", "8")),
     "zero": (0, ValueError, ("0", "above 0", "8")),
@@ -220,6 +233,19 @@ IMPLEMENTATIONS = {
     "capitals": ("XLA", ValueError, ("'XLA'", "'xla'", "'cpu'", "None")),
     "empty": ("", ValueError, ("''", "'xla'", "'cpu'", "None")),
     "list": (["xla"], ValueError, ("['xla']", "'xla'", "'cpu'", "None")),
+}
+
+# With one mapped axis.
+INDEX_GROUPS = {
+    "positions": ((0, 1), TypeError, ("(0, 1)", "sequence of sequences", "((0, 1), (2, 3))")),
+    "number": (2, TypeError, ("2", "sequence of sequences", "((0, 1), (2, 3))")),
+    "floats": (((0.0, 1.0),), TypeError, ("0.0", "sequence of sequences", "((0, 1), (2, 3))")),
+    "booleans": (((False, True),), TypeError, ("True", "sequences", "((0, 1), (2, 3))")),
+    "text": ("01", TypeError, ("'01'", "sequence of sequences", "((0, 1), (2, 3))")),
+    "twice": (((0, 1), (1,)), ValueError, ("((0, 1), (1,))", "once", "((0, 1), (2, 3))")),
+    "a gap": (((0, 2),), ValueError, ("((0, 2),)", "each position", "((0, 1), (2, 3))")),
+    "an empty group": (((0, 1), ()), ValueError, ("((0, 1), ())", "empty", "((0, 1), (2, 3))")),
+    "none": ((), ValueError, ("()", "each position", "((0, 1), (2, 3))")),
 }
 
 AXIS_NAMES = {

@@ -82,6 +82,19 @@ CASES = (
         lambda x: standardize64(x, (0, 1, 2), 1e-2) * SCALE + BIAS,
         ("scale", "bias"),
     ),
+    # A sample is a virtual batch, of ten positions.
+    Case(
+        "batch_virtual",
+        lambda: BatchNorm(CHANNELS, virtual_batch=1),
+        lambda x: standardize64(x, (1, 2), 1e-5),
+    ),
+    # Counted from the front: the last one of these.
+    Case(
+        "batch_channel_axis",
+        lambda: BatchNorm(CHANNELS, channel_axis=3, scale=scale(), bias=bias()),
+        lambda x: standardize64(x, (0, 1, 2), 1e-5) * SCALE + BIAS,
+        ("scale", "bias"),
+    ),
     # Its first thousand batches are those of batch norm.
     Case(
         "batch_renorm", lambda: BatchRenorm(CHANNELS), lambda x: standardize64(x, (0, 1, 2), 1e-3)
@@ -98,6 +111,15 @@ CASES = (
         "group_affine_paper",
         lambda: GroupNorm(2, axis=(-3, -2, -1), scale=scale(), bias=bias()),
         lambda x: group64(x, 2, (-3, -2, -1), 1e-5) * SCALE + BIAS,
+        ("scale", "bias"),
+    ),
+    Case(
+        "group_root_mean_square",
+        lambda: GroupNorm(2, center=False, scale=scale(), bias=bias()),
+        lambda x: (
+            root_mean_square64(x.reshape(*x.shape[:-1], 2, -1), -1, 1e-5).reshape(x.shape) * SCALE
+            + BIAS
+        ),
         ("scale", "bias"),
     ),
     Case("root_mean_square", lambda: RMSNorm(), lambda x: root_mean_square64(x, -1, 1e-6)),

@@ -10,14 +10,15 @@ import inox.nn
 
 CONSTRUCTORS = {
     "BatchNorm": "(channels, epsilon=1e-05, momentum=0.9, *, scale=None, bias=None, axis_name=None,"
-    " warmup=False, skip_nonfinite=False, implementation=None)",
+    " axis_index_groups=None, warmup=False, skip_nonfinite=False, virtual_batch=None,"
+    " channel_axis=-1, implementation=None)",
     "BatchRenorm": "(channels, epsilon=0.001, momentum=0.99, *, scale=None, bias=None,"
     " axis_name=None, r_max=3.0, d_max=5.0, steps=1000, skip_nonfinite=False,"
     " implementation=None)",
     "LayerNorm": "(axis=-1, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"
     " implementation=None)",
-    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, scale=None, bias=None, axis_name=None,"
-    " implementation=None)",
+    "GroupNorm": "(groups, epsilon=1e-05, *, axis=-1, center=True, scale=None, bias=None,"
+    " axis_name=None, implementation=None)",
     "RMSNorm": "(axis=-1, epsilon=1e-06, *, scale=None, scale_offset=0.0, normalized_dtype=None,"
     " axis_name=None, implementation=None)",
     "InstanceNorm": "(axis=None, epsilon=1e-05, *, scale=None, bias=None, axis_name=None,"
@@ -31,8 +32,8 @@ CONSTRUCTORS = {
 }
 
 CALLS = {
-    "BatchNorm": "(self, x, state, *, where=None, training=None)",
-    "BatchRenorm": "(self, x, state, *, where=None, training=None)",
+    "BatchNorm": "(self, x, state, *, where=None, weights=None, training=None)",
+    "BatchRenorm": "(self, x, state, *, where=None, weights=None, training=None)",
     "LayerNorm": "(self, x, *, where=None)",
     "GroupNorm": "(self, x, *, where=None)",
     "RMSNorm": "(self, x, *, where=None)",

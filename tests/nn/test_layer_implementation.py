@@ -20,12 +20,13 @@ each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def with_implementation(case, implementation):
     """The layer of a case, built with the keyword: its other arguments are read back from it."""
     layer = case.build()
+    shared = ("channels", "epsilon", "momentum", "scale", "bias")
     names = {
-        "BatchNorm": ("channels", "epsilon", "momentum", "scale", "bias", "warmup"),
-        "BatchRenorm": ("channels", "epsilon", "momentum", "scale", "bias", "steps"),
+        "BatchNorm": (*shared, "warmup", "virtual_batch", "channel_axis"),
+        "BatchRenorm": (*shared, "steps"),
         "LayerNorm": ("axis", "epsilon", "scale", "bias"),
         "InstanceNorm": ("axis", "epsilon", "scale", "bias"),
-        "GroupNorm": ("groups", "axis", "epsilon", "scale", "bias"),
+        "GroupNorm": ("groups", "axis", "center", "epsilon", "scale", "bias"),
         "RMSNorm": ("axis", "epsilon", "scale"),
     }[type(layer).__name__]
     arguments = {name: getattr(layer, name) for name in names}

@@ -22,8 +22,9 @@ from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
 from .arguments import ArrayLike, AxisName, statistic_operand
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
+from .device_groups import ArgumentGroups
 from .given_statistics import affine
-from .mapped_moments import as_varying, pooled_moments
+from .mapped_moments import as_varying, pooled_moments, weighty_elements
 from .means import masked
 from .moments import Moments, public_moments
 from .pooling import SplitMoments
@@ -42,7 +43,9 @@ def batch_norm(
     statistics: tuple[ArrayLike, ArrayLike] | None = None,
     epsilon: float | Array = 1e-05,
     where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     axis_name: AxisName = None,
+    axis_index_groups: ArgumentGroups = None,
     implementation: str | None = None,
 ) -> tuple[Array, Moments]:
     r"""Normalizes each channel by its mean and variance over the batch and spatial axes.
@@ -60,19 +63,24 @@ def batch_norm(
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
+        weights: How much each element counts in mean and variance: numbers from 0 on with the rank
+            of `x`, of its sizes or 1; None for 1. An element of weight 0 is normalized as all
+            others are, but a NaN or infinity there counts as 0.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
+        axis_index_groups: Groups of positions of the one mapped axis, ((0, 1), (2, 3)) for example,
+            of which each is pooled by itself; None for all together.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
         The output, with the shape and dtype of `x`, and the moments of the batch, with shape
-        :math:`(C)`, in float32 (float64 for float64 input). Given `statistics`, the moments are
-        those, with count 0.
+        :math:`(C)`, in float32 (float64 for float64 input); their count is the sum of the weights.
+        Given `statistics`, the moments are those, with count 0.
 
     Raises:
-        TypeError: If `x` is complex or `where` isn't boolean.
+        TypeError: If `x` is complex, `where` isn't boolean or `weights` are.
         ValueError: If `x` has no batch axis, an axis is out of range or repeated, an operand does
-            not broadcast to it, epsilon is negative, `axis_name` is not bound or the implementation
-            not there.
+            not broadcast to it, epsilon or a weight is negative, `axis_name` is not bound, the
+            groups do not hold each of its positions once, or the implementation is not there.
 
     Example:
         >>> x = jax.numpy.array([[1.0, 10.0], [3.0, 30.0]])
@@ -91,7 +99,9 @@ def batch_norm(
         axis=axis,
         epsilon=epsilon,
         where=where,
+        weights=weights,
         axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
         implementation=implementation,
     )
     if statistics is None:
@@ -110,7 +120,17 @@ def batch_moments(batch: Batch) -> SplitMoments:
         batch.reduction,
         batch.names,
         batch.index_groups,
+        weights=batch.weights,
     )
+
+
+@compiled
+def elements_with_weight(batch: Batch) -> Array:
+    """How many elements of each channel have a weight above 0, over mapped axes as well."""
+    assert batch.weights is not None
+    arguments = (batch.reduction, batch.names, batch.index_groups)
+    number = weighty_elements(batch.upcast.x, batch.weights, batch.where, *arguments)
+    return jnp.squeeze(number, batch.axes)
 
 
 def given_moments(batch: Batch, statistics: Any) -> SplitMoments:
@@ -138,7 +158,9 @@ def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Arra
         rstd = reciprocal_root(denominator) * used.scale
     else:
         rstd, _ = reciprocal_deviation(denominator, used.scale)
-    if batch.whole:  # where nothing takes part, 0 as everywhere, not x / sqrt(epsilon)
+    if (
+        batch.whole or batch.weights is not None
+    ):  # where nothing takes part, 0 as everywhere, not x / sqrt(epsilon)
         rstd = rstd if given else masked(*alike(rstd, moments.count > 0))
     return affine(
         batch.reduction.implementation,

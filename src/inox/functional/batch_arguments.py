@@ -22,11 +22,13 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
+from .device_groups import ArgumentGroups, IndexGroups, bound_index_groups
 from .means import Reduction, masked
+from .sample_weights import check_weights_by, weights_operand
 from .split_moments import Upcast, upcasting
+from .weighted_moments import without_nonfinite
 
 Array = jax.Array
-IndexGroups = tuple[tuple[int, ...], ...] | None
 
 # The steps are compiled on their own where nothing else is: a few calls in place of a hundred.
 compiled = functools.partial(jax.jit, inline=True)
@@ -34,7 +36,7 @@ compiled = functools.partial(jax.jit, inline=True)
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["upcast", "scale", "bias", "epsilon", "where"],
+    data_fields=["upcast", "scale", "bias", "epsilon", "where", "weights"],
     meta_fields=["names", "index_groups", "reduction", "whole"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Batch:
         bias: The bias, in the dtype of the statistics.
         epsilon: What is added to the variance.
         where: The mask.
+        weights: How much each element counts; None for 1.
         names: The mapped axes to pool over.
         index_groups: Which positions of the one mapped axis are pooled together; None for all.
         reduction: The axes of the batch, and what carries the operations out.
@@ -58,6 +61,7 @@ class Batch:
     bias: Array | None
     epsilon: Array
     where: Array | None
+    weights: Array | None
     names: tuple[Hashable, ...]
     index_groups: IndexGroups
     reduction: Reduction
@@ -77,9 +81,10 @@ def checked_batch(
     axis: int | Sequence[int] | None = None,
     epsilon: float | Array,
     where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     axis_name: AxisName = None,
     implementation: str | None = None,
-    index_groups: IndexGroups = None,
+    axis_index_groups: ArgumentGroups = None,
     centred: bool = True,
     whole: bool = False,
 ) -> Batch:
@@ -88,6 +93,7 @@ def checked_batch(
     An `axis` of `()` is taken: each element is then its own mean, with a variance of 0.
     """
     check_implementation(implementation, where)
+    check_weights_by(implementation, weights)
     x = floating(x)
     if axis is not None:
         axes = () if axis == () else negative_axes(axis, x.shape)
@@ -100,14 +106,16 @@ def checked_batch(
             "over the mapped axis and give each call at least one row."
         )
     check_epsilon(epsilon, accumulator(x.dtype))
+    names = bound_names(axis_name)
     return _converted(
         x,
         affine_array(scale, x, "scale"),
         affine_array(bias, x, "bias"),
         epsilon,
         mask_operand(where, x),
-        bound_names(axis_name),
-        index_groups,
+        weights_operand(weights, x, accumulator(x.dtype)),
+        names,
+        bound_index_groups(axis_index_groups, axis_name, names),
         Reduction(axes, centred, implementation),
         whole,
     )
@@ -120,6 +128,7 @@ def _converted(
     bias: Array | None,
     epsilon: float | Array,
     where: Array | None,
+    weights: Array | None,
     names: tuple[Hashable, ...],
     index_groups: IndexGroups,
     reduction: Reduction,
@@ -129,6 +138,7 @@ def _converted(
     # Masked before anything reads it: NaN in padding would stop a program that looks for NaN. And
     # its derivative would be NaN where what stands in padding is normalized as well.
     x = masked(x, where | jnp.isfinite(x) if whole and where is not None else where)
+    x = x if weights is None else without_nonfinite(x, weights, None)
     shown = None if whole else where
     return Batch(
         upcasting(x),
@@ -136,6 +146,7 @@ def _converted(
         affine_operand(bias, x, dtype, shown),
         epsilon_operand(epsilon, x, dtype),
         where,
+        weights,
         names,
         index_groups,
         reduction,

@@ -21,6 +21,7 @@ from .arguments import (
     affine_operand,
     bound_names,
     check_epsilon,
+    check_switch,
     epsilon_operand,
     floating,
     group_count,
@@ -43,6 +44,7 @@ def group_norm(
     bias: ArrayLike | None = None,
     *,
     axis: int | Sequence[int] = -1,
+    center: bool = True,
     epsilon: float | Array = 1e-05,
     where: ArrayLike | None = None,
     axis_name: AxisName = None,
@@ -52,7 +54,10 @@ def group_norm(
 
     .. math:: y = \frac{x - \mathbb{E}[x]}{\sqrt{\mathbb{V}[x] + \epsilon}} \gamma + \beta
 
-    with the mean and variance of each group of :math:`C / G` neighbouring channels.
+    with the mean and variance of each group of :math:`C / G` neighbouring channels. Without
+    `center` it is RMS norm of each group (heads of attention, retention and state space models):
+
+    .. math:: y = \frac{x}{\sqrt{\mathbb{E}[x^2] + \epsilon}} \gamma + \beta
 
     Args:
         x: The input, with shape :math:`(*, C)`.
@@ -61,6 +66,7 @@ def group_norm(
         bias: The bias :math:`\beta`, broadcast against `x` from the right.
         axis: The axes that are pooled, the last among them: -1 normalizes each position apart,
             (-3, -2, -1) each image, as in the paper.
+        center: Whether the mean is subtracted; False divides by the root of the mean square alone.
         epsilon: A numerical stability term :math:`\epsilon`, in units of the variance.
         where: A boolean mask with the rank of `x`, of the elements that take part; the output
             is 0 elsewhere.
@@ -74,7 +80,8 @@ def group_norm(
         The output, with the shape and dtype of `x`.
 
     Raises:
-        TypeError: If `x` is complex, an operand a shape or a switch, or `where` isn't boolean.
+        TypeError: If `x` is complex, an operand a shape or a switch, `where` isn't boolean, or
+            `center` no bool.
         ValueError: If `groups` doesn't divide the channels, an axis is out of range or repeated or
             the last one missing, an operand does not broadcast to `x`, epsilon is negative or not
             finite, `axis_name` is not bound, or the implementation is not there.
@@ -83,6 +90,9 @@ def group_norm(
         >>> x = jax.numpy.array([1.0, 3.0, 10.0, 30.0])
         >>> print(group_norm(x, groups=2, epsilon=0.0))
         [-1.  1. -1.  1.]
+        >>> x = jax.numpy.array([1.0, 7.0, 10.0, 70.0])
+        >>> print(group_norm(x, groups=2, center=False, epsilon=0.0))
+        [0.2 1.4 0.2 1.4]
 
     References:
         | Group Normalization (Wu & He, 2018)
@@ -100,7 +110,9 @@ def group_norm(
     devices = devices_along(names)
     groups = group_count(groups, x.shape[-1] * devices, (*x.shape[:-1], x.shape[-1] * devices))
     check_epsilon(epsilon, accumulator(x.dtype))
-    reduction = Reduction(tuple(a if a == -1 else a - 1 for a in axes), True, implementation)
+    check_switch(center, "center")
+    axes_of_groups = tuple(a if a == -1 else a - 1 for a in axes)
+    reduction = Reduction(axes_of_groups, bool(center), implementation)
     scale, bias = affine_array(scale, x, "scale"), affine_array(bias, x, "bias")
     mask = mask_operand(where, x)
     if names:

@@ -4,6 +4,7 @@ The collectives stand outside of the functions with a derivative of their own: t
 traced after the mapped axes have been resolved.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 
 import jax
@@ -17,11 +18,12 @@ from ..kernels.jax_internals import (
     manual_axis_names,
     vary_over,
 )
-from .means import Reduction, masked, size
+from .means import Reduction, count, masked, size
 from .pooling import SplitMoments, pool
 from .pooling_over_devices import GATHERED, devices_along, pool_by_sums, pool_squares
 from .split_moments import Upcast, split_moments
 from .sums import is_number
+from .weighted_moments import taking_part, weighted_moments
 
 Array = jax.Array
 Names = tuple[Hashable, ...]
@@ -29,6 +31,8 @@ Names = tuple[Hashable, ...]
 # Up to how many elements a part under `vmap` is no faster by itself. Not without limit: a gradient
 # of each sample apart has room for what it owes to each part.
 SHORT = 64
+# For how many elements a part has at most where that is not known.
+ANY_COUNT = 2**31
 
 
 def pooled_moments(
@@ -39,32 +43,60 @@ def pooled_moments(
     names: Names,
     index_groups: tuple[tuple[int, ...], ...] | None = None,
     gathered: float = GATHERED,
+    weights: Array | None = None,
 ) -> SplitMoments:
     """The moments of an array, pooled over the mapped axes `names`.
 
     By one collective where all moments of the devices are at most `gathered`, else by two. With
-    `index_groups`, each position of the one mapped axis is pooled with those of its group.
+    `index_groups`, each position of the one mapped axis is pooled with those of its group. Moments
+    of elements with weights are gathered, however many: a sum of counts is a constant to the
+    derivative, and weights have one.
     """
+    if weights is not None:
+        moments = weighted_moments(upcast, weights, where, epsilon, reduction)
+        return pooled_parts(moments, epsilon, ANY_COUNT, names, index_groups, math.inf)
     if not names:
         return split_moments(upcast, where, epsilon, reduction)
-    if index_groups is not None:
-        moments = split_moments(upcast, where, epsilon, reduction)
-        together, there = gather_within(stacked(moments), names[0], index_groups)
-        number, *others = jnp.moveaxis(together, 1, 0)
-        return pool(masked(number, there.reshape(-1, *(1,) * (number.ndim - 1))), *others)
     length = size(upcast.x.shape, reduction.axes)
     mapped = tuple(name for name in names if name not in manual_axis_names())
-    if mapped and is_number(length) and length <= SHORT:
+    if index_groups is None and mapped and is_number(length) and length <= SHORT:
         rest = tuple(name for name in names if name not in mapped)
         return _stacked_moments(upcast, where, epsilon, reduction, mapped, rest, gathered)
     moments = split_moments(upcast, where, epsilon, reduction)
-    most = None if where is None else length if is_number(length) else 2**31
-    if not reduction.centred:
+    most = None if where is None else length if is_number(length) else ANY_COUNT
+    if not reduction.centred and index_groups is None:
         return pool_squares(moments, epsilon, most, names)[0]
+    return pooled_parts(moments, epsilon, most, names, index_groups, gathered)
+
+
+def pooled_parts(
+    moments: SplitMoments,
+    epsilon: Array | None,
+    most: int | None,
+    names: Names,
+    index_groups: tuple[tuple[int, ...], ...] | None = None,
+    gathered: float = GATHERED,
+) -> SplitMoments:
+    """The moments of a part pooled with those of the others along mapped axes, `names`.
+
+    Args:
+        moments: Those of the part.
+        epsilon: What will be added to the variance, for the choice of the scale.
+        most: How many elements a part has at most; None where all have as many.
+        names: The mapped axes.
+        index_groups: Which positions of the one mapped axis are pooled together; None for all.
+        gathered: Up to how many moments are gathered.
+    """
+    if not names:
+        return moments
+    if index_groups is not None:
+        together, there = gather_within(stacked(moments), names[0], index_groups)
+        number, *others = jnp.moveaxis(together, 1, 0)
+        return pool(masked(number, there.reshape(-1, *(1,) * (number.ndim - 1))), *others)
     length = moments.mean.size
     if not is_number(length) or devices_along(names) * length > gathered:
         return pool_by_sums(moments, epsilon, most, names)
-    return pool(*gathered_moments(moments, names, counted=where is not None))
+    return pool(*gathered_moments(moments, names, counted=most is not None))
 
 
 def _stacked_moments(
@@ -124,3 +156,22 @@ def as_varying(moments: SplitMoments, names: Names, centred: bool = True) -> Spl
         mean, scaled = jnp.zeros_like(moments.mean), vary_over(moments.scaled, over)
     low, scale = (vary_over(lax.stop_gradient(a), over) for a in (moments.mean_low, moments.scale))
     return SplitMoments(moments.count, mean, low, scaled, scale)
+
+
+def weighty_elements(
+    x: Array,
+    weights: Array,
+    where: Array | None,
+    reduction: Reduction,
+    names: Names,
+    index_groups: tuple[tuple[int, ...], ...] | None = None,
+) -> Array:
+    """How many elements with a weight above 0 take part, over mapped axes as well."""
+    there = jnp.broadcast_to(taking_part(weights, where), x.shape)
+    number = jnp.asarray(count(x.shape, reduction.axes, there, weights.dtype))
+    if not names:
+        return number
+    if index_groups is None:
+        return jnp.sum(gather(number, names), 0)
+    together, valid = gather_within(number, names[0], index_groups)
+    return jnp.sum(masked(together, valid.reshape(-1, *(1,) * number.ndim)), 0)

@@ -53,6 +53,12 @@ def count(shape: Sequence[int], axes: Axes, where: Array | None, dtype: np.dtype
     return _number_of_true(where, axes, dtype) * repeated
 
 
+def total_weight(weights: Array, shape: Sequence[int], axes: Axes) -> Array:
+    """The sum over `axes` of weights that broadcast to `shape`: dimensions kept."""
+    repeated = [shape[axis] for axis in axes if weights.shape[axis] == 1]
+    return sum_along(weights, axes) * _product(repeated, weights.dtype)
+
+
 def _product(lengths: Sequence[int], dtype: np.dtype) -> Array:
     """The product of lengths: of symbols as floating-point numbers, as int32 would overflow."""
     known = math.prod(length for length in lengths if is_number(length))

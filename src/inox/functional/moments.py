@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from .arguments import (
     ArrayLike,
@@ -33,7 +34,9 @@ from .arguments import (
 from .mapped_moments import pooled_moments
 from .means import Reduction, masked
 from .pooling import SplitMoments, pool
+from .sample_weights import check_weights_by, weights_operand
 from .split_moments import upcasting
+from .weighted_moments import without_nonfinite
 
 Array = jax.Array
 Axes = tuple[int, ...]
@@ -62,6 +65,7 @@ def moments(
     axis: int | Sequence[int],
     *,
     where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     axis_name: AxisName = None,
     keepdims: bool = False,
     implementation: str | None = None,
@@ -74,49 +78,60 @@ def moments(
     Args:
         x: The input, of any shape and real dtype.
         axis: The axis or axes to reduce.
-        where: A boolean mask with the rank of `x`, of the elements that take part (:math:`w`).
+        where: A boolean mask with the rank of `x`, of the elements that take part.
+        weights: How much each element counts (:math:`w`, 1 without): numbers from 0 on with the
+            rank of `x`, of its sizes or 1. Where one is 0 the element may hold anything.
         axis_name: Names of mapped axes (`vmap`, `shard_map`) to pool over as well, by count.
         keepdims: Whether reduced axes are kept with size 1.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Returns:
-        The moments, in float32 (float64 for float64 input). Where nothing takes part, all three
-        are 0.
+        The moments, in float32 (float64 for float64 input). The count is the sum of the weights.
+        Where nothing takes part, all three are 0.
 
     Raises:
-        TypeError: If `x` is complex or `where` isn't boolean.
-        ValueError: If an axis is out of range or repeated, `where` does not broadcast,
-            `axis_name` is not bound or the implementation not there.
+        TypeError: If `x` is complex, `where` isn't boolean or `weights` are.
+        ValueError: If an axis is out of range or repeated, `where` or `weights` do not broadcast,
+            a weight is negative or not finite, `axis_name` is not bound or the implementation not
+            there.
 
     Example:
         >>> count, mean, var = moments(jax.numpy.array([3001.0, 3002.0, 3003.0]), axis=0)
         >>> print(count, mean, var)
         3.0 3002.0 0.6666667
+        >>> print(
+        ...     *moments(jax.numpy.array([1.0, 3.0]), axis=0, weights=jax.numpy.array([3.0, 1.0]))
+        ... )
+        4.0 1.5 0.75
 
     References:
         | Algorithms for Computing the Sample Variance (Chan et al., 1983)
         | https://doi.org/10.1080/00031305.1983.10483115
     """
     check_implementation(implementation, where)
+    check_weights_by(implementation, weights)
     check_switch(keepdims, "keepdims")
     x = floating(x)
     axes = negative_axes(axis, x.shape)
     mask = mask_operand(where, x)
+    shares = weights_operand(weights, x, accumulator(x.dtype))
     reduction = Reduction(axes, implementation=implementation)
-    return _moments(x, mask, reduction, bound_names(axis_name), keepdims)
+    return _moments(x, mask, shares, reduction, bound_names(axis_name), keepdims)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+@functools.partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
 def _moments(
     x: Array,
     where: Array | None,
+    weights: Array | None,
     reduction: Reduction,
     names: tuple[Hashable, ...],
     keepdims: bool,
 ) -> Moments:
     """What follows the checks: one program, also outside of the caller's compiled code."""
-    x = masked(x, where)  # before anything reads it: NaN there would stop a search for NaN
-    pooled = pooled_moments(upcasting(x), where, None, reduction, names)
+    # Before anything reads it: NaN there would stop a search for NaN.
+    x = masked(x, where) if weights is None else without_nonfinite(x, weights, where)
+    pooled = pooled_moments(upcasting(x), where, None, reduction, names, weights=weights)
     return public_moments(pooled, () if keepdims else reduction.axes)
 
 

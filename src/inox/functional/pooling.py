@@ -23,7 +23,7 @@ class SplitMoments(NamedTuple):
     """Moments as they are computed with; all dimensions kept.
 
     Args:
-        count: The number of elements.
+        count: The number of elements, or the sum of their weights.
         mean: The mean, rounded.
         mean_low: What the rounding left of it: the mean is `mean + mean_low`.
         scaled: The variance times the square of `scale`.
@@ -49,7 +49,8 @@ class SplitMoments(NamedTuple):
 def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Array) -> SplitMoments:
     """Pools the moments of separate parts, stacked along the first axis."""
     together = jnp.sum(number, 0)
-    weight = number / jnp.maximum(together, jnp.ones_like(together))[None]
+    # Counts are numbers of elements, or sums of weights that may be below 1.
+    weight = number / jnp.where(together > 0, together, jnp.ones_like(together))[None]
     # The shift is one of the means itself, so that nearly equal large means cancel exactly.
     nonempty = number > 0
     # The least number stands for none: an infinity of ours would stop `jax_debug_infs`.

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..kernels.explicit_sharding import split_as_type
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced
@@ -29,7 +30,7 @@ def _sum_transpose(
     """Each term enters the sum with weight 1: the cotangent is repeated along the axes."""
     (repeated,) = cotangents
     assert repeated is not None
-    return {"x": repeated}
+    return {"x": split_as_type(jnp.broadcast_to(repeated, wanted["x"].shape), wanted["x"])}
 
 
 SUM = Operation(

@@ -265,7 +265,7 @@ def _settings(over: Over) -> dict[str, Any]:
     return {
         "epsilon": over.epsilon,
         "axis_name": over.axis_name,
-        "index_groups": over.index_groups,
+        "axis_index_groups": over.index_groups,
         "centred": over.centred,
         "whole": True,
     }

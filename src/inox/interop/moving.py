@@ -70,7 +70,7 @@ def normalize_moving(
         axis=over.axes,
         epsilon=over.epsilon,
         axis_name=over.axis_name,
-        index_groups=over.index_groups,
+        axis_index_groups=over.index_groups,
     )
     own, old = batch_moments(batch), given_moments(batch, (mean, var))
     kept = _weight_of_old(own.count, momentum, first)

@@ -44,6 +44,14 @@ def split_as(x: Any, array: Any) -> Any:
     return reshard(array, entries, sharding.mesh)
 
 
+def split_as_type(x: Any, kind: Any) -> Any:
+    """`x` split as the type of another array of its shape says."""
+    sharding = getattr(kind, "sharding", None)
+    if sharding is None or all(entry is None for entry in sharding.spec):
+        return x
+    return reshard(x, tuple(sharding.spec), sharding.mesh)
+
+
 def align_shardings(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """Splits all arrays as the largest of them; they have one rank."""
     if not any(map(is_split, arrays)):
@@ -88,6 +96,37 @@ def merge_last_axes(x: Any, like: Any) -> Any:
         return split_as(like, jax.numpy.reshape(x, like.shape))
     sharding: Any = jax.typeof(x).sharding
     merged = NamedSharding(sharding.mesh, PartitionSpec(*spec_of(x)[:-1]))
+    return split_as(like, jax.lax.reshape(x, like.shape, out_sharding=merged))
+
+
+def split_first_axis(x: Any, length: int) -> Any:
+    """(N, ...) as (N / length, length, ...); an axis of size 1 as two of size 1.
+
+    A device that holds some of the samples holds whole groups of them, or all.
+    """
+    if x.shape[0] == 1:
+        return jax.numpy.reshape(x, (1, *x.shape))
+    parts = x.shape[0] // length
+    shape = (parts, length, *x.shape[1:])
+    if not is_split(x):
+        return jax.numpy.reshape(x, shape)
+    mesh = jax.typeof(x).sharding.mesh
+    first, *rest = spec_of(x)
+    names = first if isinstance(first, tuple) else () if first is None else (first,)
+    if parts % math.prod(mesh.shape[name] for name in names):
+        first = None
+        x = reshard(x, (first, *rest), mesh)
+    split = NamedSharding(mesh, PartitionSpec(first, None, *rest))
+    return jax.lax.reshape(x, shape, out_sharding=split)
+
+
+def merge_first_axes(x: Any, like: Any) -> Any:
+    """The inverse of :func:`split_first_axis`, for an array of the shape and split of `like`."""
+    if not is_split(x):
+        return split_as(like, jax.numpy.reshape(x, like.shape))
+    sharding: Any = jax.typeof(x).sharding
+    first, _, *rest = spec_of(x)
+    merged = NamedSharding(sharding.mesh, PartitionSpec(first, *rest))
     return split_as(like, jax.lax.reshape(x, like.shape, out_sharding=merged))
 
 

@@ -18,16 +18,24 @@ from ...functional.batch import (
     Batch,
     batch_moments,
     checked_batch,
+    elements_with_weight,
     given_moments,
     normalized,
     public_moments,
 )
-from ...functional.moments import Moments
+from ...functional.device_groups import ArgumentGroups, IndexGroups, static_index_groups
 from ...functional.pooling import SplitMoments
+from ...functional.virtual_batches import normalized_by_groups
 from ..parameter import Parameter
-from ..state import State, StateEntry, StateKey
+from ..state import State, StateEntry
 from . import entries
-from .base import NormalizationLayer, constant, holds_numbers, static_names, static_number
+from .base import static_names, static_number
+from .channel_axis import (
+    along_channels,
+    check_along_channels,
+    pooled_axes,
+    static_channel_axis,
+)
 from .checks import (
     check_by_channel,
     check_channels,
@@ -36,12 +44,13 @@ from .checks import (
 )
 from .containers import like
 from .pooled_moments import pool_in, pooling_key
-from .running import Statistics, updated
+from .remembering import RememberingLayer
+from .running import Statistics
 
 Array = jax.Array
 
 
-class BatchNorm(NormalizationLayer):
+class BatchNorm(RememberingLayer):
     r"""Creates a batch-normalization layer.
 
     .. math:: y = \frac{x - \mathbb{E}[x]}{\sqrt{\mathbb{V}[x] + \epsilon}} \gamma + \beta
@@ -79,16 +88,24 @@ class BatchNorm(NormalizationLayer):
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
         axis_name: Names of mapped axes (`shard_map`, `vmap`) over which the statistics are pooled
             as well, weighted by count. Without it they are those of the local batch.
+        axis_index_groups: Groups of positions of the one mapped axis, ((0, 1), (2, 3)) for example,
+            of which each is pooled by itself, and remembers for itself; None for all together.
         warmup: Whether the first batches are averaged equally: the momentum at batch t = 0, 1, …
             is min(momentum, t / (t + 1)), so evaluation agrees with training from the first batch.
         skip_nonfinite: Whether the running statistics of a channel are left as they were where
             those of the batch are not finite.
+        virtual_batch: How many samples, neighbours along the first axis, are normalized together
+            in training (ghost batches); None for all. The running statistics are those of all
+            samples, over all of `axis_name`, whatever the groups.
+        channel_axis: The axis of the channels: 1 for images with their channels first. Scale and
+            bias, of shape :math:`(C)`, lie along it.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If `channels` is below 1, epsilon negative, momentum outside [0, 1], scale or
-            bias don't broadcast to the channels or the implementation is not known.
+        ValueError: If `channels` or `virtual_batch` is below 1, epsilon negative, momentum outside
+            [0, 1], scale or bias don't broadcast to the channels, there are groups without one
+            `axis_name`, or that don't hold each position once, or the implementation is not known.
 
     Example:
         >>> from inox.nn import export_state
@@ -105,17 +122,15 @@ class BatchNorm(NormalizationLayer):
     References:
         | Batch Normalization: Accelerating Deep Network Training (Ioffe & Szegedy, 2015)
         | https://arxiv.org/abs/1502.03167
+        | Train longer, generalize better (Hoffer et al., 2017), of virtual batches
+        | https://arxiv.org/abs/1705.08741
     """
 
-    channels: int
-    momentum: float | Array
     axis_name: AxisName
+    axis_index_groups: IndexGroups
     warmup: bool
-    training: bool
-    frozen: bool
-    skip_nonfinite: bool
-    stats: StateEntry | StateKey
-    batches: StateEntry | StateKey | None
+    virtual_batch: int | None
+    channel_axis: int
 
     def __init__(
         self,
@@ -126,8 +141,11 @@ class BatchNorm(NormalizationLayer):
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
         axis_name: AxisName = None,
+        axis_index_groups: ArgumentGroups = None,
         warmup: bool = False,
         skip_nonfinite: bool = False,
+        virtual_batch: int | None = None,
+        channel_axis: int = -1,
         implementation: str | None = None,
     ) -> None:
         channels = positive_integer(channels, "channels")
@@ -139,12 +157,18 @@ class BatchNorm(NormalizationLayer):
             )
         check_switch(warmup, "warmup")
         check_switch(skip_nonfinite, "skip_nonfinite")
+        if virtual_batch is not None:
+            virtual_batch = positive_integer(virtual_batch, "virtual_batch")
         super().__init__(epsilon, scale, bias, implementation)
+        self.channel_axis = static_channel_axis(channel_axis, virtual_batch)
+        check = check_by_channel if self.channel_axis == -1 else check_along_channels
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
-            check_by_channel(parameter, name, channels)
+            check(parameter, name, channels)
         self.channels = channels
         self.momentum = static_number(momentum)
         self.axis_name = static_names(axis_name)
+        self.axis_index_groups = static_index_groups(axis_index_groups, axis_name)
+        self.virtual_batch = virtual_batch
         self.skip_nonfinite = bool(skip_nonfinite)
         self.warmup = bool(warmup)
         self.training = True
@@ -158,15 +182,21 @@ class BatchNorm(NormalizationLayer):
         state: Mapping[str, Any],
         *,
         where: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
         training: bool | None = None,
     ) -> tuple[Array, State]:
         """Normalizes `x`.
 
         Args:
-            x: The input tensor, with shape :math:`(N, *, C)`.
+            x: The input tensor, with shape :math:`(N, *, C)`, or the channels at `channel_axis`.
             state: The state dictionary.
             where: A boolean mask with the rank of `x`, of the elements that take part; the output
                 is 0 elsewhere.
+            weights: How much each element counts in training, in what normalizes and in what is
+                remembered: numbers from 0 on with the rank of `x`, of its sizes or 1. An element
+                of weight 0 is normalized as all others are, but a NaN or infinity there counts as
+                0. Whether a channel has the two elements that move the state is asked of those
+                with a weight above 0.
             training: Whether this call is one of training mode; None for the layer's own mode. A
                 frozen layer stays in evaluation mode.
 
@@ -175,17 +205,25 @@ class BatchNorm(NormalizationLayer):
             in the containers of `state`.
 
         Raises:
-            TypeError: If `x` is complex, `where` isn't boolean, `training` no bool, `state` isn't a
-                dict, or holds integers, or in training mode numbers of a half type.
+            TypeError: If `x` is complex, `where` isn't boolean or `weights` are, `training` no
+                bool, `state` isn't a dict, or holds integers, or in training mode numbers of a
+                half type.
             ValueError: If `x` has no batch axis or another number of channels, or in training mode
-                one element a channel, `state` lacks the layer's entry, an operand does not
-                broadcast to `x` or `axis_name` is not bound.
+                one element a channel or a number of samples that `virtual_batch` doesn't divide,
+                `state` lacks the layer's entry, an operand does not broadcast to `x`, a weight is
+                negative or not finite, or `axis_name` is not bound.
         """
         training = mode_of_call(training, self.training) and not self.frozen
         batch = checked_batch(
-            x, where=where, axis_name=self.axis_name if training else None, **self._operands()
+            x,
+            where=where,
+            weights=weights,
+            axis_name=self.axis_name if training else None,
+            axis_index_groups=self.axis_index_groups if training else None,
+            axis=pooled_axes(x, self.channel_axis),
+            **self._operands_for(x),
         )
-        check_channels(batch, self.channels)
+        check_channels(batch, self.channels, self.channel_axis)
         if not training:
             moments = given_moments(batch, self.running_statistics(state))
             y = normalized(batch, moments, given=True)
@@ -193,95 +231,29 @@ class BatchNorm(NormalizationLayer):
         running, batches = self._trained(state)
         pool = pool_in(state, self.stats, self.channels)  # there after calibration.accumulate
         if pool is None:
-            check_several_elements(batch)
-        moments = batch_moments(batch)
-        y = self._normalize(batch, moments, running, batches)
+            check_several_elements(batch, self.virtual_batch)
+        y, moments = self._normalize(batch, running, batches)
         if pool is None:
             found = public_moments(moments, batch.axes)
-            return y, self._moved(state, running, batches, found)
+            elements = None if batch.weights is None else elements_with_weight(batch)
+            return y, self._moved(state, running, batches, found, elements)
         key = pooling_key(self.stats)
+        if self.channel_axis != -1:
+            moments = SplitMoments(*(jnp.squeeze(array, batch.axes) for array in moments))
         return y, entries.replaced(state, {key: pool.including(key, moments)})
 
-    def _converted(self, name: str, value: Any) -> Any:
-        converted = super()._converted(name, value)
-        numbers = value is not None and holds_numbers(self.__dict__.get(name))
-        if name == "momentum" and numbers:
-            check_unit_interval(value, "momentum")
-            return static_number(value)
-        return converted
+    def _operands_for(self, x: ArrayLike) -> dict[str, Any]:
+        """The operands, scale and bias along the channels of `x`."""
+        operands = self._operands()
+        for name in ("scale", "bias"):
+            operands[name] = along_channels(operands[name], x, self.channel_axis)
+        return operands
 
     def _normalize(
-        self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
-    ) -> Array:
-        """The output in training mode."""
-        return normalized(batch, moments)
-
-    def update_running(self, state: Mapping[str, Any], moments: Moments) -> State:
-        """Moves the running statistics as a batch with these moments does in training.
-
-        Args:
-            state: The state dictionary.
-            moments: Count, mean and variance of the batch, with shape :math:`(C)`.
-
-        Returns:
-            The updated state dictionary.
-
-        Raises:
-            TypeError: If `state` isn't a dict, holds integers or numbers of a half type, or
-                `moments` are no :class:`.Moments` of real numbers.
-            ValueError: If `state` lacks the layer's entry, `moments` have other shapes, or a count
-                or variance is negative.
-        """
-        moments = entries.checked_moments(moments, self.channels)
-        return self._moved(state, *self._trained(state), moments)
-
-    def _moved(
-        self,
-        state: Mapping[str, Any],
-        running: Statistics,
-        batches: Array | None,
-        moments: Moments,
-    ) -> State:
-        momentum = constant(self.momentum if batches is None else self._momentum(batches))
-        changed: dict[Any, Any] = {}
-        changed[self.stats], seen = updated(running, moments, momentum, self.skip_nonfinite)
-        if batches is not None:
-            # float32 stops counting at 2**24, where the momentum has long been reached.
-            changed[self.batches] = batches + seen.astype(batches.dtype)
-        return entries.replaced(state, changed)
-
-    def _momentum(self, batches: Array) -> float | Array:
-        """The momentum after so many batches: at first they are averaged equally."""
-        equal = batches / (batches + jnp.ones_like(batches))
-        return jnp.minimum(jnp.asarray(self.momentum, equal.dtype), equal)
-
-    def running_statistics(self, state: Mapping[str, Any]) -> Statistics:
-        """The running statistics in a state, also as a checkpoint library has left them.
-
-        Args:
-            state: The state dictionary.
-
-        Returns:
-            Mean and variance of each channel.
-
-        Raises:
-            TypeError: If `state` isn't a dict.
-            ValueError: If `state` lacks the layer's entry, or it isn't one of this layer.
-        """
-        return entries.statistics(
-            entries.entry(state, self.stats, "stats"), self.stats, self.channels
-        )
-
-    def _trained(self, state: Mapping[str, Any]) -> tuple[Statistics, Array | None]:
-        """The running statistics and the number of batches, as training can move them."""
-        running, batches = self.running_statistics(state), None
-        if self.batches is not None:
-            batches = entries.number_of_batches(
-                entries.entry(state, self.batches, "batches"), self.batches, self.channels
-            )
-            entries.check_trainable({self.batches: (batches,)})
-        entries.check_trainable({self.stats: running})
-        return running, batches
-
-    def _set_mode(self, mode: bool) -> None:
-        self.training = mode and not self.frozen
+        self, batch: Batch, running: Statistics, batches: Array | None
+    ) -> tuple[Array, SplitMoments]:
+        """The output in training mode, and the moments of the batch."""
+        if self.virtual_batch is not None:
+            return normalized_by_groups(batch, self.virtual_batch)
+        moments = batch_moments(batch)
+        return normalized(batch, moments), moments

@@ -25,15 +25,22 @@ def mode_of_call(training: Any, own: bool) -> bool:
     return bool(training)
 
 
-def check_channels(batch: Batch, channels: int) -> None:
+def check_channels(batch: Batch, channels: int, axis: int = -1) -> None:
     """Raises where a batch has another number of channels than the layer."""
     shape = batch.upcast.x.shape
-    if shape[-1] != channels:
+    if shape[axis] == channels:
+        return
+    if axis == -1:
         raise ValueError(
             f"x must have {channels} channels, the last axis, as the layer was built with "
-            f"channels={channels}; found shape {shape}. Move the channels last, or "
-            f"build the layer with channels={shape[-1]}."
+            f"channels={channels}; found shape {shape}. Move the channels last, tell where they "
+            f"are with channel_axis, or build the layer with channels={shape[-1]}."
         )
+    raise ValueError(
+        f"x must have {channels} channels along axis {axis}, as the layer was built with "
+        f"channels={channels} and channel_axis={axis}; found shape {shape}. Move the channels "
+        f"there, or build the layer with channels={shape[axis]}."
+    )
 
 
 def check_by_channel(parameter: Parameter | None, name: str, channels: int) -> None:
@@ -46,13 +53,27 @@ def check_by_channel(parameter: Parameter | None, name: str, channels: int) -> N
         )
 
 
-def check_several_elements(batch: Batch) -> None:
-    """Raises where it is known that each channel has one element, which has no variance."""
-    elements = size(batch.upcast.x.shape, batch.axes)
-    if batch.names or batch.where is not None or not is_number(elements) or elements != 1:
+def check_several_elements(batch: Batch, samples: int | None = None) -> None:
+    """Raises where it is known that each channel has one element, which has no variance.
+
+    Args:
+        batch: The batch.
+        samples: How many samples make up a virtual batch; None where all are one batch.
+    """
+    shape = batch.upcast.x.shape
+    elements = size(shape, batch.axes)
+    if batch.where is not None or batch.weights is not None or not is_number(elements):
+        return
+    if samples == 1 and elements == shape[0] > 0:
+        raise ValueError(
+            f"virtual_batch=1 leaves one element a channel for x of shape {shape}, and that has "
+            "no variance: the output would be the bias. In training mode take more samples "
+            "together, for example virtual_batch=32."
+        )
+    if elements != 1 or batch.names:
         return
     raise ValueError(
-        f"x of shape {batch.upcast.x.shape} has one element a channel, which has no variance: the "
+        f"x of shape {shape} has one element a channel, which has no variance: the "
         "output would be the bias, and the running variance would go to 0. In training mode give "
         "the batch more rows, or pool over devices or a vmap with axis_name; or call the layer in "
         "evaluation mode, training=False."

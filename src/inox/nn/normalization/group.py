@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
-from ...functional.arguments import ArrayLike, AxisName, positive_integer
+from ...functional.arguments import ArrayLike, AxisName, check_switch, positive_integer
 from ...functional.groups import group_norm
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis, static_names
@@ -17,7 +17,8 @@ class GroupNorm(NormalizationLayer):
 
     .. math:: y = \frac{x - \mathbb{E}[x]}{\sqrt{\mathbb{V}[x] + \epsilon}} \gamma + \beta
 
-    with the mean and variance of each group of :math:`C / G` neighbouring channels.
+    with the mean and variance of each group of :math:`C / G` neighbouring channels. Without
+    `center` it is :class:`RMSNorm` of each group.
 
     Args:
         groups: The number of groups :math:`G` to separate channels into. If :math:`G = 1`, the
@@ -26,6 +27,7 @@ class GroupNorm(NormalizationLayer):
             (static) or an array (a leaf).
         axis: The axes that are pooled, the last among them: -1 normalizes each position apart,
             (-3, -2, -1) each image, as in the paper.
+        center: Whether the mean is subtracted; False divides by the root of the mean square alone.
         scale: The scale :math:`\gamma`, broadcast against `x` from the right; None for 1.
         bias: The bias :math:`\beta`, broadcast against `x` from the right; None for 0.
         axis_name: Names of mapped axes (`shard_map`, `vmap`) that the channels are split over, in
@@ -51,6 +53,7 @@ class GroupNorm(NormalizationLayer):
 
     groups: int
     axis: Axis
+    center: bool
     axis_name: AxisName
 
     def __init__(
@@ -59,15 +62,18 @@ class GroupNorm(NormalizationLayer):
         epsilon: float | Array = 1e-05,
         *,
         axis: int | Sequence[int] = -1,
+        center: bool = True,
         scale: ArrayLike | Parameter | None = None,
         bias: ArrayLike | Parameter | None = None,
         axis_name: AxisName = None,
         implementation: str | None = None,
     ) -> None:
         groups = positive_integer(groups, "groups")
+        check_switch(center, "center")
         super().__init__(epsilon, scale, bias, implementation)
         self.groups = groups
         self.axis = static_axis(axis)
+        self.center = bool(center)
         self.axis_name = static_names(axis_name)
         _check_last_axis(self.axis)
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
@@ -93,6 +99,7 @@ class GroupNorm(NormalizationLayer):
             x,
             self.groups,
             axis=self.axis,
+            center=self.center,
             where=where,
             axis_name=self.axis_name,
             **self._operands(),

@@ -52,7 +52,7 @@ class PooledMoments(NamedTuple):
     """The moments of all batches so far: `state[pooling_key(layer)]` of a state that pools.
 
     Args:
-        count: The number of elements of each channel.
+        count: The number of elements of each channel, or the sum of their weights.
         count_low: What rounding left of it.
         mean: The mean of each channel.
         mean_low: What rounding left of it.
@@ -100,9 +100,14 @@ class PooledMoments(NamedTuple):
     @property
     def moments(self) -> Moments:
         """Count, mean and biased variance of all batches, 0 where there was nothing."""
-        number = jnp.maximum(self.count, jnp.ones_like(self.count))
+        number = _positive(self.count)
         var = (self.squares + self.squares_low) / number
         return Moments(self.count, self.mean + self.mean_low, var)
+
+
+def _positive(count: Array) -> Array:
+    """A count, or a sum of weights, to divide by: 1 where there was nothing."""
+    return jnp.where(count > 0, count, jnp.ones_like(count))
 
 
 def _choose(first: Array, chosen: Sequence[Array], other: Sequence[Array]) -> list[Array]:
@@ -143,7 +148,7 @@ def _including(old: PooledMoments, batch: SplitMoments) -> PooledMoments:
     *own, number, mean, low, var = alike(*old, *terms)
     pool = PooledMoments(*own)
     count = add(pool.count, pool.count_low, number)
-    weight = number / jnp.maximum(count[0], jnp.ones_like(number))
+    weight = number / _positive(count[0])
     delta = (mean - pool.mean) + (low - pool.mean_low)
     moved = add(pool.mean, pool.mean_low, weight * delta)
     within = add(pool.squares, pool.squares_low, number * var)

@@ -11,7 +11,7 @@ from jax import lax
 from jax.core import Tracer
 
 from ...functional.arguments import ArrayLike, AxisName, floating
-from ...functional.batch import Batch, normalized
+from ...functional.batch import Batch, batch_moments, normalized
 from ...functional.pooling import SplitMoments
 from ...kernels.explicit_sharding import alike
 from ..parameter import Parameter
@@ -119,11 +119,13 @@ class BatchRenorm(BatchNorm):
         self.batches = StateEntry(jnp.zeros(self.channels))
 
     def _normalize(
-        self, batch: Batch, moments: SplitMoments, running: Statistics, batches: Array | None
-    ) -> Array:
+        self, batch: Batch, running: Statistics, batches: Array | None
+    ) -> tuple[Array, SplitMoments]:
         assert batches is not None
+        moments = batch_moments(batch)
         limits = (constant(self.r_max), constant(self.d_max))
-        return normalized(corrected(batch, moments, running, batches, limits, self.steps), moments)
+        like_running = corrected(batch, moments, running, batches, limits, self.steps)
+        return normalized(like_running, moments), moments
 
     def _momentum(self, batches: Array) -> float | Array:
         return self.momentum  # the batches are counted for r and d, not for a warmup

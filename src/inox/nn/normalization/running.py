@@ -53,16 +53,19 @@ def updated(
     momentum: float | Array,
     skip_nonfinite: bool,
     mean_of_one: bool = False,
+    elements: Array | None = None,
 ) -> tuple[Statistics, Array]:
     """The running statistics after a batch, and which channels it has changed.
 
     A channel stays as it was of which the batch holds fewer than two elements: nothing, or one,
     which has no variance (with `mean_of_one`, its mean moves all the same, as under the names of
-    other frameworks). So does, with `skip_nonfinite`, one whose mean or variance is not finite.
+    other frameworks). How many there are is the count, or, where that is a sum of weights,
+    `elements`. So does, with `skip_nonfinite`, one whose mean or variance is not finite.
     The variance of numbers from 1e19 on is no float32, and counts as the largest one. No gradient
     flows into the state.
     """
-    return _updated(running, batch, momentum, 1 - momentum, skip_nonfinite, mean_of_one)
+    rest = 1 - momentum
+    return _updated(running, batch, momentum, rest, elements, skip_nonfinite, mean_of_one)
 
 
 # Compiled on its own where nothing else is: one call in place of thirty.
@@ -72,12 +75,14 @@ def _updated(
     batch: Moments,
     momentum: float | Array,
     rest: float | Array,
+    elements: Array | None,
     skip_nonfinite: bool,
     mean_of_one: bool,
 ) -> tuple[Statistics, Array]:
     batch = lax.stop_gradient(batch)
-    several = batch.count > jnp.ones_like(batch.count)
-    counted = batch.count > jnp.zeros_like(batch.count) if mean_of_one else several
+    number = batch.count if elements is None else lax.stop_gradient(elements)
+    several = number > jnp.ones_like(number)
+    counted = number > jnp.zeros_like(number) if mean_of_one else several
     finite = jnp.isfinite(batch.mean)
     if skip_nonfinite:
         several &= finite & jnp.isfinite(batch.var)
