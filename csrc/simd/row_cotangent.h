@@ -169,10 +169,12 @@ void cotangent_rows_as(const Rows& rows, int64_t begin, int64_t end, double* dsc
   for_each_block(rows, begin, end, blocks, [&](Place at) {
     cotangent_block<E, V, centred, wants_parameters, true, kBlock, 0, plain>(rows, at, dscale,
                                                                              dbias);
-  }, [&](Place at, auto fixed) {
-    constexpr int length = decltype(fixed)::value;
-    cotangent_block<E, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at, dscale,
-                                                                                  dbias);
+  }, [&]([[maybe_unused]] Place at, [[maybe_unused]] auto fixed) {
+    if constexpr (std::is_same_v<V, Doubles> && !plain) {  // as in row_normalize.h
+      constexpr int length = decltype(fixed)::value;
+      cotangent_block<E, Doubles, centred, wants_parameters, false, kBlock, length>(rows, at,
+                                                                                    dscale, dbias);
+    }
   }, [&](Place at) {
     cotangent_block<E, V, centred, wants_parameters, true, 1, 0, plain>(rows, at, dscale, dbias);
   });

@@ -151,8 +151,11 @@ void normalize_rows_as(const Rows& rows, int64_t begin, int64_t end) {
                       !(rows.past_cache && stride % 4096 == 0);
   for_each_block(rows, begin, end, blocks, [&](Place at) {
     normalize_block<E, V, centred, true, kBlock, 0, plain>(rows, at);
-  }, [&](Place at, auto fixed) {
-    normalize_block<E, Doubles, centred, false, kBlock, decltype(fixed)::value>(rows, at);
+  }, [&]([[maybe_unused]] Place at, [[maybe_unused]] auto fixed) {
+    // Only groups that are short: what is plain, or in float32, is long, and need not be compiled.
+    if constexpr (std::is_same_v<V, Doubles> && !plain) {
+      normalize_block<E, Doubles, centred, false, kBlock, decltype(fixed)::value>(rows, at);
+    }
   }, [&](Place at) { normalize_block<E, V, centred, true, 1, 0, plain>(rows, at); });
 }
 
