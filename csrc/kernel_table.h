@@ -24,6 +24,7 @@ struct Rows {
   double epsilon;
   bool centred;
   bool past_cache;  // y is stored past the caches; each row of it is then aligned to 64 bytes
+  const void* dr = nullptr;  // added to dx before that is rounded, in its type; null for nothing
 };
 
 // Slices of `channels` contiguous elements and the results of each: statistics, or sums of t
@@ -104,10 +105,12 @@ struct ElementKernels {
   // `count` numbers between the element type and the accumulator's.
   void (*to_accumulators)(const void* from, int64_t count, void* to);
   void (*from_accumulators)(const void* from, int64_t count, bool past_cache, void* to);
-  // Rows of sums in the accumulator type: y is of the element type, and so is dy; dx is of the
-  // accumulator's. Each returns false, with nothing done, where widened rows are the way to it.
+  // Rows of sums in the accumulator type: y and dy are of the element type, and so are dx and dr,
+  // or of the accumulator's (`wide`). Each returns false, with nothing done, where widened rows are
+  // the way to it.
   bool (*normalize_sums)(const Rows&, int64_t begin, int64_t end);
-  bool (*cotangent_sums)(const Rows&, int64_t begin, int64_t end, double* dscale, double* dbias);
+  bool (*cotangent_sums)(const Rows&, bool wide, int64_t begin, int64_t end, double* dscale,
+                         double* dbias);
 };
 
 struct Kernels {

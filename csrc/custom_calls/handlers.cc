@@ -7,7 +7,7 @@
 //     inox_centred_sums         t, x, mean, mean_low         -> sum t, sum t (x - mean - mean_low)
 //
 //     inox_add_normalize  x, residual, gate, epsilon, scale, bias          -> y, r
-//     inox_add_cotangent  dy, dr, total, x, residual, gate, epsilon, scale -> dresidual, dx,
+//     inox_add_cotangent  dy, dr, total, x, residual, epsilon, scale -> dresidual, dx,
 //                                                                             dscale, dbias
 //
 // Buffers are seen as rows of elements, whatever dimensions they have: so XLA never has to copy one
@@ -140,8 +140,7 @@ ffi::Error run_cotangent_where(XlaThreads threads, Operand dy, Operand x, Operan
 
 // What both calls with a residual have in common.
 ResidualNormalization residual_call(Checks& check, Element element, Operand of_sum, Operand epsilon,
-                                    Operand scale, Operand gate, Centred centred, Sizes sizes,
-                                    Operand like_x) {
+                                    Operand scale, Centred centred, Sizes sizes, Operand like_x) {
   ResidualNormalization call = {};
   Normalization& norm = call.norm;
   norm.element = element;
@@ -151,7 +150,6 @@ ResidualNormalization residual_call(Checks& check, Element element, Operand of_s
   call.wide = of_sum.element_type() != type_of(element);
   norm.epsilon = check.epsilon(epsilon, accumulator);
   norm.scale = check.parameter("scale", scale, accumulator, norm.shape);
-  call.gate = check.parameter("gate", gate, accumulator, norm.shape);
   return call;
 }
 
@@ -162,12 +160,13 @@ ffi::Error run_add_normalize(XlaThreads threads, Operand x, Operand residual, Op
   Checks check("inox_add_normalize");
   const Element element = check.element(x);
   ResidualNormalization call =
-      residual_call(check, element, residual, epsilon, scale, gate, centred, sizes, x);
+      residual_call(check, element, residual, epsilon, scale, centred, sizes, x);
   const int64_t count = call.norm.shape.count();
   const Element accumulator = accumulator_of(element), of_sum = call.wide ? accumulator : element;
   call.of_rounded = *of_rounded;
   call.x = x.untyped_data();
   call.residual = check.buffer("residual", residual, of_sum, count);
+  call.gate = check.parameter("gate", gate, accumulator, call.norm.shape);
   call.norm.bias = check.parameter("bias", bias, accumulator, call.norm.shape);
   call.norm.y = check.buffer("y", *y, element, count);
   call.r = check.buffer("r", *r, of_sum, count);
@@ -176,14 +175,13 @@ ffi::Error run_add_normalize(XlaThreads threads, Operand x, Operand residual, Op
 }
 
 ffi::Error run_add_cotangent(XlaThreads threads, Operand dy, Operand dr, Operand total, Operand x,
-                             Operand residual, Operand gate, Operand epsilon, Operand scale,
-                             Output dresidual, Output dx, Output dscale, Output dbias,
-                             Centred centred, Sizes sizes) {
+                             Operand residual, Operand epsilon, Operand scale, Output dresidual,
+                             Output dx, Output dscale, Output dbias, Centred centred, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_add_cotangent");
   const Element element = check.element(dy);
   ResidualNormalization call =
-      residual_call(check, element, dr, epsilon, scale, gate, centred, sizes, dy);
+      residual_call(check, element, dr, epsilon, scale, centred, sizes, dy);
   const Shape& shape = call.norm.shape;
   const int64_t count = shape.count(), parameters = shape.outer * shape.row();
   const Element accumulator = accumulator_of(element), of_sum = call.wide ? accumulator : element;

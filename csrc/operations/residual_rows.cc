@@ -129,38 +129,44 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
 bool add_cotangent(const Kernels& kernels, const ResidualNormalization& call, ThreadPool* pool) {
   const Normalization& norm = call.norm;
   const Chunks chunks(kernels, call);
-  const bool past_cache = chunks.may_pass(call.dresidual, call.wide) && chunks.may_pass(call.dx);
+  const bool past_cache = !chunks.is_narrow() && call.dresidual &&
+                          may_pass_cache(call.dresidual, norm.shape.count(), norm.shape.channels,
+                                         size_of(norm.element));
   const int64_t row_bytes = 4 * norm.shape.row() * size_of(norm.element);
   const bool is_sum = call.total && (call.wide || !chunks.is_narrow());
   return for_each_part_of_rows(
       norm, unless_small(pool, norm), row_bytes, 2 * chunks.size(),
       [&](int64_t o, int64_t begin, int64_t end, double* dscale, double* dbias, double* buffer) {
-    const void* gate = of_outer(norm, call.gate, o);
     const void* scale = of_outer(norm, norm.scale, o);
     double* own = buffer + chunks.size();
     chunks.for_each(begin, end, [&](int64_t row, int64_t rows, int64_t count) {
       const void* sum = is_sum ? chunks.at(call.total, row, call.wide) : own;
       if (!call.total) {
         chunks.of_elements.add_residual(chunks.addition(count, false), chunks.at(call.x, row),
-                                        chunks.at(call.residual, row, call.wide), gate, own,
+                                        chunks.at(call.residual, row, call.wide), nullptr, own,
                                         nullptr);
       } else if (!is_sum) {
         chunks.of_elements.to_accumulators(chunks.at(call.total, row), count, own);
       }
       const void* dy = chunks.at(norm.dy, row);
-      const bool narrow = chunks.is_narrow();
-      if (!narrow ||
-          !chunks.of_elements.cotangent_sums(chunks.rows(sum, dy, scale, nullptr, buffer, false), 0,
-                                             rows, dscale, dbias)) {
-        if (narrow) chunks.of_elements.to_accumulators(dy, count, buffer);
-        // In place of a dy that was widened: each number is read before it is written.
-        chunks.of_sums.cotangent_rows(
-            chunks.rows(sum, narrow ? buffer : dy, scale, nullptr, buffer, false), 0, rows, dscale,
-            dbias);
+      const void* dr = chunks.at(call.dr, row, call.wide);
+      void* dresidual = chunks.at(call.dresidual, row, call.wide);
+      void* dx = chunks.at(call.dx, row);
+      Rows of = chunks.rows(sum, dy, scale, nullptr, dresidual ? dresidual : buffer, past_cache);
+      of.dr = dr;
+      if (!chunks.is_narrow()) {
+        chunks.of_sums.cotangent_rows(of, 0, rows, dscale, dbias);
+        return;
       }
-      chunks.of_elements.add_cotangents(
-          chunks.addition(count, past_cache), buffer, chunks.at(call.dr, row, call.wide),
-          chunks.at(call.dresidual, row, call.wide), chunks.at(call.dx, row));
+      if (chunks.of_elements.cotangent_sums(of, call.wide, 0, rows, dscale, dbias)) {
+        if (dx) chunks.of_elements.from_accumulators(of.y, count, false, dx);
+        return;
+      }
+      // In place of a dy that was widened: each number is read before it is written.
+      chunks.of_elements.to_accumulators(dy, count, buffer);
+      chunks.of_sums.cotangent_rows(chunks.rows(sum, buffer, scale, nullptr, buffer, false), 0,
+                                    rows, dscale, dbias);
+      chunks.of_elements.add_cotangents(chunks.addition(count, false), buffer, dr, dresidual, dx);
     });
   });
 }

@@ -16,12 +16,12 @@ struct ResidualNormalization {
   const void* residual;
   Parameter gate;
   void* r;
-  // Backward: the sum as it was normalized, of r's type; null where it is formed of the three
-  // above.
+  // Backward, of a sum without a gate or one that was kept: the sum as it was normalized, of r's
+  // type; null where it is formed of x and the residual.
   const void* total;
   const void* dr;  // null where nothing reaches r
   void* dresidual;
-  void* dx;  // without the gate; null where not wanted
+  void* dx;  // where r is of another type; null where not wanted
 };
 
 // Each returns false where memory ran out; results are then undefined.

@@ -7,7 +7,7 @@
 namespace inox::INOX_UNIT {
 
 // The types of the arrays of a row: of one type, or a sum in the accumulator type
-// (residual_sums.h), whose cotangent stays in that type, too.
+// (residual_sums.h), whose cotangent is rounded, or stays in that type, too.
 template <class T>
 struct Same {
   using X = T;
@@ -19,6 +19,11 @@ template <class T>
 struct OfSum {
   using X = Accumulator<T>;
   using Y = T;
+  using Dx = T;
+};
+
+template <class T>
+struct OfWideSum : OfSum<T> {
   using Dx = Accumulator<T>;
 };
 

@@ -42,6 +42,7 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
   const X* x = (const X*)rows.x + at.offset;
   const T* dy = (const T*)rows.dy + at.offset;
   Dx* dx = rows.y ? (Dx*)rows.y + at.offset : nullptr;
+  const Dx* dr = rows.dr ? (const Dx*)rows.dr + at.offset : nullptr;
   const A* scale = rows.scale ? (const A*)rows.scale + at.parameter : nullptr;
   const double reciprocal_count = 1.0 / channels;
   const Operands<X, T, A> in = {x, dy, scale, at.stride, shared ? 0 : channels, channels};
@@ -127,6 +128,7 @@ INOX_INLINE void cotangent_block(const Rows& rows, const Place& at, double* dsca
           const V b = number(3, block.b, r);
           V v = centred ? fused(xhat, b, number(4, block.c, r)) : xhat * b;
           v = fused(t * factor[g], rstd, v);
+          if (dr) v += load<V>(dr + place + g * lanes, count...);
           if constexpr (lines && G == most && sizeof...(count) == 0) {
             if (past_cache) {
               store_past_cache(dx + place + g * lanes, v);
@@ -223,13 +225,18 @@ void cotangent_rows(const Rows& rows, int64_t begin, int64_t end, double* dscale
   if (rows.past_cache) end_stores_past_cache();
 }
 
-// The same of rows of sums in the accumulator type, dx in it, too; false where they are better
-// widened, or short.
+// The same of rows of sums in the accumulator type, dx in it, too, if `wide`; false where they are
+// better widened, or short.
 template <class T>
-bool cotangent_sums(const Rows& rows, int64_t begin, int64_t end, double* dscale, double* dbias) {
+bool cotangent_sums(const Rows& rows, bool wide, int64_t begin, int64_t end, double* dscale,
+                    double* dbias) {
   if constexpr (sizeof(T) == 2 && std::is_same_v<Arithmetic<T>, Singles>) {
     if (are_in_singles<T>(rows)) {
-      cotangent_rows_as<OfSum<T>, Singles, false>(rows, begin, end, dscale, dbias);
+      if (wide) {
+        cotangent_rows_as<OfWideSum<T>, Singles, false>(rows, begin, end, dscale, dbias);
+      } else {
+        cotangent_rows_as<OfSum<T>, Singles, false>(rows, begin, end, dscale, dbias);
+      }
       return true;
     }
   }

@@ -90,6 +90,11 @@ INOX_INLINE void cotangent_short_rows(const Rows& rows, int64_t begin, int64_t e
       for (int c = 0; c < C; ++c) {
         x[c] = fused(t[c] * scale[c], of.rstd, fused(x[c], b, mean));
       }
+      if (rows.dr) {
+        Doubles dr[C] = {};
+        load_slices<C>((const T*)rows.dr + at, count, dr);
+        for (int c = 0; c < C; ++c) x[c] += dr[c];
+      }
       store_slices<C>((T*)rows.y + at, count, x);
     }
     if (!dscale) return;

@@ -2,6 +2,8 @@
 
 import functools
 
+import numpy as np
+
 from inox import functional, nn
 from tests.mistakes import values
 from tests.mistakes.registry import CHANNELS, SHAPE, Mistake, X, each, ones
@@ -40,6 +42,7 @@ RESIDUAL_SHAPES = {
     ),
     "a larger batch": (ones(4, 3, CHANNELS), ValueError, ("(4, 3, 6)", str(SHAPE))),
 }
+WIDE = {"wide": (np.float64, ValueError, ("float64", "wider than float32", "x.astype"))}
 SWITCHES = {
     label: (value, TypeError, (repr(value), "True or False", "bool"))
     for label, value in {"text": "yes", "number": 1, "None": None}.items()
@@ -59,4 +62,6 @@ MISTAKES: list[Mistake] = [
     *each(FUNCTIONS | BUILT, "out_dtype", values.ROUNDINGS),
     *each(FUNCTIONS | BUILT, "residual_dtype", values.ROUNDINGS),
     *each(FUNCTIONS | BUILT, "normalize_rounded", SWITCHES),
+    *each(FUNCTIONS, "out_dtype", WIDE),
+    *each(FUNCTIONS, "residual_dtype", WIDE),
 ]

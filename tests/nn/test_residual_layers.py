@@ -62,3 +62,30 @@ def test_what_is_assigned_is_checked(arrays):
     for name, value in (("out_dtype", int), ("scale_offset", "1"), ("bias", ONES)):
         with pytest.raises(TypeError, match=name):
             setattr(layer, name, value)
+
+
+@pytest.mark.parametrize("implementation", [None, "xla"])
+def test_a_gate_that_is_not_finite_reaches_no_masked_element(arrays, implementation):
+    """Its gradient stays 0 there, as in every norm."""
+    x, residual = arrays
+    where = np.arange(3)[None, :, None] < 2
+    gate = jnp.asarray([1, np.inf, 1, np.nan, 1, 1], jnp.float32)
+
+    def total(x):
+        y, r = functional.add_rms_norm(
+            x, residual, gate=gate, where=where, implementation=implementation
+        )
+        return jnp.sum(y) + jnp.sum(r)
+
+    assert (np.asarray(jax.grad(total)(x))[:, 2] == 0).all()
+
+
+def test_a_rounded_sum_of_a_wider_one(arrays, x64):
+    """Statistics in float64 of a sum that is stored in float32: the kernels know no such case."""
+    x, residual = arrays
+    wide = residual.astype(np.float64)
+    settings = {"residual_dtype": np.float32, "normalize_rounded": True}
+    y, r = functional.add_layer_norm(x, wide, **settings)
+    expected, _ = functional.add_layer_norm(x, wide, **settings, implementation="xla")
+    assert (y.dtype, r.dtype) == (np.float32, np.float32)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)

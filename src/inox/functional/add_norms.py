@@ -25,6 +25,7 @@ from .means import Reduction
 from .residual import add_normalize
 from .residual_sum import Sum, wider
 from .scaling_arguments import (
+    check_not_wider,
     check_offset_has_scale,
     check_scale_offset,
     is_given,
@@ -71,8 +72,9 @@ def add_rms_norm(
         out_dtype: The dtype of y; None for that of `x`.
         residual_dtype: The dtype of r; None for that of `residual`.
         normalize_rounded: Whether r is normalized, as kernels for serving do that store it first,
-            and not the sum before its rounding. The backward pass then keeps r alone, which it does
-            anyway where the rounding changes nothing (a residual in float32).
+            and not the sum before its rounding. The backward pass then keeps r alone (and what a
+            gate's gradient needs), which it does anyway where the rounding changes nothing (a
+            residual in float32).
         where: A boolean mask with the rank of `x`, of the elements that take part; both results are
             0 elsewhere.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
@@ -85,8 +87,8 @@ def add_rms_norm(
             boolean, `scale_offset` is no number or a dtype no floating-point dtype.
         ValueError: If the shapes of `x` and the residual differ, an axis is out of range or
             repeated, an operand does not broadcast to `x`, epsilon is negative or not finite,
-            `scale_offset` is not finite or there is no scale to add it to, or the implementation is
-            not there.
+            `scale_offset` is not finite or there is no scale to add it to, a dtype is wider than
+            that of the statistics, or the implementation is not there.
 
     Example:
         >>> x, residual = jax.numpy.array([1.0, 3.0]), jax.numpy.array([0.0, 4.0])
@@ -156,8 +158,9 @@ def add_layer_norm(
         out_dtype: The dtype of y; None for that of `x`.
         residual_dtype: The dtype of r; None for that of `residual`.
         normalize_rounded: Whether r is normalized, as kernels for serving do that store it first,
-            and not the sum before its rounding. The backward pass then keeps r alone, which it does
-            anyway where the rounding changes nothing (a residual in float32).
+            and not the sum before its rounding. The backward pass then keeps r alone (and what a
+            gate's gradient needs), which it does anyway where the rounding changes nothing (a
+            residual in float32).
         where: A boolean mask with the rank of `x`, of the elements that take part; both results are
             0 elsewhere.
         implementation: `"xla"`, `"cpu"`, `"tpu"`, or None for the best one of the platform.
@@ -170,8 +173,8 @@ def add_layer_norm(
             boolean, `scale_offset` is no number or a dtype no floating-point dtype.
         ValueError: If the shapes of `x` and the residual differ, an axis is out of range or
             repeated, an operand does not broadcast to `x`, epsilon is negative or not finite,
-            `scale_offset` is not finite or there is no scale to add it to, or the implementation is
-            not there.
+            `scale_offset` is not finite or there is no scale to add it to, a dtype is wider than
+            that of the statistics, or the implementation is not there.
 
     Example:
         >>> x, residual = jax.numpy.array([1.0, 3.0]), jax.numpy.array([3000.0, 3000.0])
@@ -235,12 +238,11 @@ def _add_norm(
     check_scale_offset(scale_offset, dtype)
     check_offset_has_scale(scale_offset, scale)
     check_switch(normalize_rounded, "normalize_rounded")
-    how = Sum(
-        Reduction(axes, centred, implementation),
-        out_dtype_of(out_dtype) or x.dtype,
-        residual_dtype_of(residual_dtype) or residual.dtype,
-        normalize_rounded,
-    )
+    to, of_sum = out_dtype_of(out_dtype) or x.dtype, residual_dtype_of(residual_dtype)
+    of_sum = of_sum or residual.dtype
+    check_not_wider("out_dtype", to, dtype)
+    check_not_wider("residual_dtype", of_sum, dtype)
+    how = Sum(Reduction(axes, centred, implementation), to, of_sum, normalize_rounded)
     return _program(
         how,
         dtype,

@@ -17,8 +17,8 @@ before it is rounded,
 .. math:: \bar t = N(\gamma \bar y) + \bar r, \qquad \bar h = \bar t, \qquad \bar x = g \bar t,
     \qquad \bar g = \sum x \bar t
 
-For the backward pass :math:`r` alone is kept where it is what was normalized, as it is in float32;
-else x and the residual, from which the sum is formed again.
+For the backward pass :math:`r` alone is kept where it is what was normalized, as it is in float32
+(and, for the gradient of a gate, x); else x and the residual, from which the sum is formed again.
 """
 
 import functools
@@ -28,6 +28,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..kernels.arithmetic import accumulator
 from ..kernels.jax_internals import type_like
 from ..kernels.kernel import Axes, Parallel, Run, Split
 from ..kernels.operation import Operation
@@ -63,7 +64,8 @@ def _with(
     source = total
     if of_rounded and residual_dtype != total.dtype:
         # In its own type, if that is the result's: its kernel then rounds once.
-        source = r if out_dtype == residual_dtype else rounded(total, residual_dtype)
+        own = out_dtype == residual_dtype and accumulator(residual_dtype) == total.dtype
+        source = r if own else rounded(total, residual_dtype)
     operands = {"x": source, "epsilon": epsilon, "scale": scale, "bias": bias, "where": where}
     (y,) = norm(**{name: array for name, array in operands.items() if array is not None})
     return y.astype(out_dtype), r

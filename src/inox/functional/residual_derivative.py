@@ -174,7 +174,8 @@ def _with(
         if name == "residual_tangent":
             found[name] = dt.astype(kind)
         elif name == "x_tangent":
-            found[name] = (dt if gate is None else dt * gate).astype(kind)
+            # Masked again: the gate may be infinite or NaN.
+            found[name] = (dt if gate is None else masked(dt * gate, where)).astype(kind)
         else:
             assert x is not None
             found[name] = added(dt * masked(x, where).astype(dtype), shared)

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.arithmetic import accumulator
@@ -35,7 +34,7 @@ class Sum(NamedTuple):
 
 def wider(one: np.dtype, other: np.dtype) -> np.dtype:
     """The dtype in which arrays of two dtypes are added up."""
-    return jnp.promote_types(accumulator(one), accumulator(other))
+    return max(accumulator(one), accumulator(other), key=lambda dtype: dtype.itemsize)
 
 
 def summed(

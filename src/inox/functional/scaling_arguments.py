@@ -98,6 +98,15 @@ def residual_dtype_of(value: Any) -> np.dtype | None:
     return floating_dtype(value, "residual_dtype", "jnp.float32, jnp.bfloat16 or x.dtype")
 
 
+def check_not_wider(name: str, dtype: np.dtype, statistics: np.dtype) -> None:
+    """Raises where a result would be wider than what it is computed in."""
+    if dtype.itemsize > statistics.itemsize:
+        raise ValueError(
+            f"{name} {dtype} is wider than {statistics}, in which the sum is formed. Use {name}="
+            f"jnp.{statistics}, or convert x and the residual first: x.astype({dtype})."
+        )
+
+
 def check_rounding_dtype(dtype: np.dtype | None, x: Array, statistics: np.dtype) -> None:
     """Raises where nothing could be rounded to a dtype, as it is wider than what is computed in."""
     if dtype is not None and dtype.itemsize > statistics.itemsize:

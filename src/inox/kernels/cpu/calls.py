@@ -37,7 +37,7 @@ def _normalize(
     """The kernel of `normalize`; none with an epsilon per slice, or a mask within slices."""
     x, epsilon, where = operands["x"], operands["epsilon"], operands.get("where")
     parameters = [operands[name] for name in ("scale", "bias") if name in operands]
-    if epsilon.size != 1 or not supported(x):
+    if epsilon.size != 1 or not supported(x) or epsilon.dtype != accumulator(x.dtype):
         return None
     shape = joint_shape(x, *parameters, *(() if where is None else (where,)))
     found = view(shape, axes, [varies(p.shape) for p in parameters])

@@ -168,7 +168,6 @@ def add_cotangent(
             nothing(of_sum) if total is None else total,
             x if formed and x is not None else small,
             residual if formed and residual is not None else nothing(of_sum),
-            none,
             epsilon,
             none if scale is None else seen.parameter(scale),
             shape=seen.sizes(),
