@@ -16,6 +16,8 @@ namespace inox {
 INOX_DECLARE(baseline)
 #if defined(INOX_HAS_X86_UNITS)
 INOX_DECLARE(avx2)
+#endif
+#if defined(INOX_HAS_AVX512_UNIT)
 INOX_DECLARE(avx512)
 #endif
 
@@ -34,7 +36,9 @@ bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 }
+#endif
 
+#if defined(INOX_HAS_AVX512_UNIT)
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
@@ -50,6 +54,8 @@ int supported(const Kernels* (&tables)[3]) {
   __builtin_cpu_init();
   if (!has_avx2()) return count;
   tables[count++] = &avx2::kKernels;
+#endif
+#if defined(INOX_HAS_AVX512_UNIT)
   if (!has_avx512()) return count;
   tables[count++] = &avx512::kKernels;
 #endif
