@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from inox.functional.pooling import SplitMoments
 from inox.streaming import Stream, init, normalize, update
-from tests.streaming.reference import assert_agree, moments
+from inox.streaming.batch_moments import pooled_over_devices
+from tests.streaming.reference import assert_agree, exact, moments
 
 P_DATA = P("data")
 
@@ -43,6 +45,23 @@ def test_many_elements_are_summed(rng):
     step = jax.vmap(lambda x: update(init(example), x, axis_name="i"), axis_name="i")
     stream = jax.tree.map(lambda a: a[0], jax.jit(step)(x))
     assert_agree(stream, moments(x.reshape(-1, 2**13)))
+
+
+def test_counts_over_devices_are_exact():
+    """Counts whose sum has more digits than float32 are added up exactly, by either collective."""
+    counts = np.array([2**24 - 1, 2**24 - 1, 2**24 - 1], np.float32)
+
+    def count_of(size):
+        def pooled(count):
+            zero, one = jnp.zeros(size), jnp.ones(size)
+            part = SplitMoments(jnp.full(size, count), zero, zero, zero, one)
+            return pooled_over_devices([part], ("i",))[0].count
+
+        high, low = jax.jit(jax.vmap(pooled, axis_name="i"))(counts)
+        return exact(high[0], low[0])
+
+    for size in (1, 2**13):
+        np.testing.assert_array_equal(count_of(size), 3 * (2**24 - 1))
 
 
 def test_environments(rng):

@@ -75,13 +75,17 @@ def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pai
 
 def _pooled(part: SplitMoments, names: Names) -> Pairs:
     if devices_along(names) * part.mean.size > GATHERED:
-        whole = pool_by_sums(part, None, 2**31, names)
-        return _as_pairs(whole, (whole.count, jnp.zeros_like(whole.count)))
-    together = gathered_moments(part, names, counted=True)
-    whole = pool_stacked(*together)
-    blocks = jnp.floor(together.count / BLOCK) * BLOCK
-    count = two_sum(jnp.sum(blocks, 0), jnp.sum(together.count - blocks, 0))
-    return _as_pairs(whole, count)
+        whole, *count = pool_by_sums(part, None, 2**31, names, *_in_blocks(part.count))
+    else:
+        together = gathered_moments(part, names, counted=True)
+        whole = pool_stacked(*together)
+        count = [jnp.sum(half, 0) for half in _in_blocks(together.count)]
+    return _as_pairs(whole, two_sum(*count))
+
+
+def _in_blocks(count: Array) -> tuple[Array, Array]:
+    blocks = jnp.floor(count / BLOCK) * BLOCK
+    return blocks, count - blocks
 
 
 def _as_pairs(moments: SplitMoments, count: tuple[Array, Array]) -> Pairs:
