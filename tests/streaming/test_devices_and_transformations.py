@@ -64,6 +64,22 @@ def test_counts_over_devices_are_exact():
         np.testing.assert_array_equal(count_of(size), 3 * (2**24 - 1))
 
 
+def test_explicit_mesh(rng):
+    """On a mesh with explicit axes a batch, its weights and its mask may be split differently."""
+    x = rng.normal(5, 1, (8, 3)).astype(np.float32)
+    weights = rng.uniform(0.5, 1, 8).astype(np.float32)
+    where = rng.uniform(size=8) < 0.7
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+
+    def put(array, *names):
+        return jax.device_put(array, jax.NamedSharding(mesh, P(*names)))
+
+    with jax.set_mesh(mesh):
+        batch, mask = put(x, "data"), put(where, "data")
+        stream = update(init(jnp.zeros(3)), batch, weights=put(weights), where=mask)
+    assert_agree(stream, moments(x, (weights * where)[:, None]))
+
+
 def test_environments(rng):
     """Under vmap each environment has a stream of its own, with a name they share one."""
     x = rng.normal(2, 3, (4, 10, 2)).astype(np.float32)

@@ -19,6 +19,7 @@ from ..functional.pooling_over_devices import GATHERED, devices_along, pool_by_s
 from ..functional.split_moments import split_moments, upcasting
 from ..functional.weighted_moments import weighted_moments
 from ..kernels.arithmetic import accumulator
+from ..kernels.explicit_sharding import split_as
 from ..nn.normalization.pooled_moments import two_sum
 from .pairs import Pairs
 
@@ -40,10 +41,12 @@ def batch_moments(x: Array, where: Array | None, weights: Array | None, rank: in
     shape = x.shape[x.ndim - rank :]
     axes = tuple(range(-x.ndim, -rank))
     x = lax.stop_gradient(x)
+    where = None if where is None else split_as(x, where)
     if weights is None:
         moments = split_moments(upcasting(masked(x, where)), where, None, Reduction(axes))
     else:
         weights = lax.stop_gradient(weights).astype(accumulator(x.dtype))
+        weights = split_as(x, weights)
         taken = weights > 0  # not NaN, either
         taken = taken if where is None else taken & where
         moments = weighted_moments(upcasting(x), weights, taken, None, Reduction(axes))
