@@ -112,6 +112,11 @@ def test_gradients_go_through_observations_alone(rng):
     np.testing.assert_allclose(jax.grad(total)(x), 1 / x.astype(np.float64).std(), rtol=1e-6)
 
 
+def test_double_precision_that_is_not_enabled():
+    """An example of float64 has statistics of float32 then, and no warning is raised."""
+    assert init(np.zeros(3)).mean.dtype == jnp.float32
+
+
 def test_double_precision(x64, rng):
     """Under 64 bits a leaf of float64 has statistics of float64, beside one of bfloat16."""
     x = rng.normal(1e9, 1, (20,))

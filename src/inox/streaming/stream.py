@@ -75,7 +75,10 @@ def init(example: Any) -> Stream:
             f"example must hold at least one array; found {described(example)}. Give one "
             "observation, such as environment.reset() returns."
         )
-    kinds = [(leaf.shape, accumulator(leaf.dtype)) for leaf in leaves.values()]
+    # A NumPy array may have a dtype that is not enabled: 64 bits count as 32 then, as everywhere.
+    dtypes = [jax.dtypes.canonicalize_dtype(leaf.dtype) for leaf in leaves.values()]
+    shapes = [leaf.shape for leaf in leaves.values()]
+    kinds = list(zip(shapes, map(accumulator, dtypes), strict=True))
     structure = jax.tree.structure(example)
     zeros = [[jnp.zeros(*kind) for kind in kinds] for _ in Stream._fields]
     return Stream(*(jax.tree.unflatten(structure, leaves) for leaves in zeros))
