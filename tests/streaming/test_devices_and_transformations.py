@@ -103,13 +103,18 @@ def test_plain_tree(rng):
 
 
 def test_gradients_go_through_observations_alone(rng):
-    """The gradient of what is normalized is 1 / deviation: statistics are constants."""
+    """The gradient of what is normalized is 1 / deviation: all else is a constant."""
     x = rng.normal(5, 3, (6,)).astype(np.float32)
 
-    def total(x):
-        return jnp.sum(normalize(update(init(jnp.zeros(())), x), x, epsilon=0.0))
+    def total(x, epsilon, clip):
+        stream = update(init(jnp.zeros(())), x)
+        return jnp.sum(jnp.arange(6.0) * normalize(stream, x, epsilon=epsilon, clip=clip))
 
-    np.testing.assert_allclose(jax.grad(total)(x), 1 / x.astype(np.float64).std(), rtol=1e-6)
+    of_x, *others = jax.grad(total, (0, 1, 2))(x, jnp.zeros(()), jnp.asarray(1.0))
+    wide = x.astype(np.float64)
+    within = np.abs(wide - wide.mean()) < wide.std()
+    np.testing.assert_allclose(of_x, np.arange(6) * within / wide.std(), rtol=1e-6)
+    np.testing.assert_array_equal(others, [0, 0])
 
 
 def test_double_precision_that_is_not_enabled():
