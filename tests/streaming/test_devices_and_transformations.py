@@ -117,6 +117,14 @@ def test_gradients_go_through_observations_alone(rng):
     np.testing.assert_array_equal(others, [0, 0])
 
 
+def test_integer_weights(x64):
+    """Integers as weights count exactly in statistics of float64, beyond the digits of float32."""
+    weights = np.array([2**24 + 1, 2**40 + 1])
+    for given in (weights, jnp.asarray(weights)):
+        stream = update(init(np.zeros(())), np.array([1.0, 2.0]), weights=given)
+        assert int(stream.count) == weights.sum()
+
+
 def test_double_precision_that_is_not_enabled():
     """An example of float64 has statistics of float32 then, and no warning is raised."""
     assert init(np.zeros(3)).mean.dtype == jnp.float32

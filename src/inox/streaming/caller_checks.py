@@ -125,7 +125,14 @@ def weights_for(
             "weights must be finite; found a number that is not. Give 0 to what is not to count."
         )
     check_not_negative(weights, "weights", "Give 0 to what is not to count.")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.float32)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    # In the widest dtype that is enabled; rounded to that of each leaf's statistics later. Numbers
+    # on the host are converted there, since JAX cuts integers of 64 bits to 32.
+    wide = jnp.result_type(float)
+    if isinstance(weights, jax.Array):
+        return array.astype(wide)
+    return jnp.asarray(np.asarray(weights, np.float64).astype(wide))
 
 
 def masks_for(
