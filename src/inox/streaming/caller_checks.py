@@ -9,6 +9,7 @@ import numpy as np
 
 from ..functional.real_arrays import described
 from ..functional.scalars import check_not_negative, concrete
+from .stream import Stream
 
 Array = jax.Array
 Shape = tuple[int, ...]
@@ -41,8 +42,6 @@ def named_leaves(tree: Any, name: str) -> dict[str, Any]:
 
 def check_stream(stream: Any, name: str) -> dict[str, Shape]:
     """The shape of each leaf's statistics; raises where `stream` is no stream."""
-    from .stream import Stream  # that file needs this one
-
     if not isinstance(stream, Stream):
         cure = "Make one with inox.streaming.init(example)."
         if isinstance(stream, Mapping) and set(stream) == set(Stream._fields):
