@@ -45,11 +45,11 @@ def batch_moments(x: Array, where: Array | None, weights: Array | None, rank: in
     if weights is None:
         moments = split_moments(upcasting(masked(x, where)), where, None, Reduction(axes))
     else:
-        weights = lax.stop_gradient(weights).astype(accumulator(x.dtype))
-        weights = split_as(x, weights)
-        taken = weights > 0  # not NaN, either
+        wide = lax.stop_gradient(weights).astype(accumulator(x.dtype))
+        given: Array = split_as(x, wide)
+        taken = given > 0  # not NaN, either
         taken = taken if where is None else taken & where
-        moments = weighted_moments(upcasting(x), weights, taken, None, Reduction(axes))
+        moments = weighted_moments(upcasting(x), given, taken, None, Reduction(axes))
     return SplitMoments(*(jnp.reshape(array, shape) for array in moments))
 
 
