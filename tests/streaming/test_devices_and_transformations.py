@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
+from inox.functional.pooling import SplitMoments
 from inox.streaming import Stream, init, normalize, update
-from tests.streaming.reference import assert_agree, moments
+from inox.streaming.batch_moments import pooled_over_devices
+from tests.streaming.reference import assert_agree, exact, moments
 
 P_DATA = P("data")
 
@@ -45,6 +47,39 @@ def test_many_elements_are_summed(rng):
     assert_agree(stream, moments(x.reshape(-1, 2**13)))
 
 
+def test_counts_over_devices_are_exact():
+    """Counts whose sum has more digits than float32 are added up exactly, by either collective."""
+    counts = np.array([2**24 - 1, 2**24 - 1, 2**24 - 1], np.float32)
+
+    def count_of(size):
+        def pooled(count):
+            zero, one = jnp.zeros(size), jnp.ones(size)
+            part = SplitMoments(jnp.full(size, count), zero, zero, zero, one)
+            return pooled_over_devices([part], ("i",))[0].count
+
+        high, low = jax.jit(jax.vmap(pooled, axis_name="i"))(counts)
+        return exact(high[0], low[0])
+
+    for size in (1, 2**13):
+        np.testing.assert_array_equal(count_of(size), 3 * (2**24 - 1))
+
+
+def test_explicit_mesh(rng):
+    """On a mesh with explicit axes a batch, its weights and its mask may be split differently."""
+    x = rng.normal(5, 1, (8, 3)).astype(np.float32)
+    weights = rng.uniform(0.5, 1, 8).astype(np.float32)
+    where = rng.uniform(size=8) < 0.7
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+
+    def put(array, *names):
+        return jax.device_put(array, jax.NamedSharding(mesh, P(*names)))
+
+    with jax.set_mesh(mesh):
+        batch, mask = put(x, "data"), put(where, "data")
+        stream = update(init(jnp.zeros(3)), batch, weights=put(weights), where=mask)
+    assert_agree(stream, moments(x, (weights * where)[:, None]))
+
+
 def test_environments(rng):
     """Under vmap each environment has a stream of its own, with a name they share one."""
     x = rng.normal(2, 3, (4, 10, 2)).astype(np.float32)
@@ -68,13 +103,31 @@ def test_plain_tree(rng):
 
 
 def test_gradients_go_through_observations_alone(rng):
-    """The gradient of what is normalized is 1 / deviation: statistics are constants."""
+    """The gradient of what is normalized is 1 / deviation: all else is a constant."""
     x = rng.normal(5, 3, (6,)).astype(np.float32)
 
-    def total(x):
-        return jnp.sum(normalize(update(init(jnp.zeros(())), x), x, epsilon=0.0))
+    def total(x, epsilon, clip):
+        stream = update(init(jnp.zeros(())), x)
+        return jnp.sum(jnp.arange(6.0) * normalize(stream, x, epsilon=epsilon, clip=clip))
 
-    np.testing.assert_allclose(jax.grad(total)(x), 1 / x.astype(np.float64).std(), rtol=1e-6)
+    of_x, *others = jax.grad(total, (0, 1, 2))(x, jnp.zeros(()), jnp.asarray(1.0))
+    wide = x.astype(np.float64)
+    within = np.abs(wide - wide.mean()) < wide.std()
+    np.testing.assert_allclose(of_x, np.arange(6) * within / wide.std(), rtol=1e-6)
+    np.testing.assert_array_equal(others, [0, 0])
+
+
+def test_integer_weights(x64):
+    """Integers as weights count exactly in statistics of float64, beyond the digits of float32."""
+    weights = np.array([2**24 + 1, 2**40 + 1])
+    for given in (weights, jnp.asarray(weights)):
+        stream = update(init(np.zeros(())), np.array([1.0, 2.0]), weights=given)
+        assert int(stream.count) == weights.sum()
+
+
+def test_double_precision_that_is_not_enabled():
+    """An example of float64 has statistics of float32 then, and no warning is raised."""
+    assert init(np.zeros(3)).mean.dtype == jnp.float32
 
 
 def test_double_precision(x64, rng):

@@ -61,6 +61,15 @@ def test_weights_and_masks(rng):
     assert np.isnan(seen.mean).all(), "what isn't masked is seen"
 
 
+def test_equal_numbers_with_weights(rng):
+    """A weighted mean of equal numbers is that number, and their variance exactly 0."""
+    x = np.full((4097, 16), 1000000.5, np.float32) + np.arange(16, dtype=np.float32)
+    stream = update(init(jnp.zeros(16)), x, weights=rng.uniform(0, 2, 4097).astype(np.float32))
+    _, mean, var = moments_of(stream)
+    np.testing.assert_array_equal(mean, x[0])
+    np.testing.assert_array_equal(var, 0)
+
+
 def test_window(rng):
     """With max_count the past decays: the weights of a float64 recursion, and no drift of them."""
     x = rng.normal(1e5, 1, (300, 4)).astype(np.float32)

@@ -95,7 +95,7 @@ def pooled_parts(
         return pool(masked(number, there.reshape(-1, *(1,) * (number.ndim - 1))), *others)
     length = moments.mean.size
     if not is_number(length) or devices_along(names) * length > gathered:
-        return pool_by_sums(moments, epsilon, most, names)
+        return pool_by_sums(moments, epsilon, most, names)[0]
     return pool(*gathered_moments(moments, names, counted=most is not None))
 
 

@@ -83,8 +83,12 @@ def _nonzero(number: Array) -> Array:
 
 
 def pool_by_sums(
-    moments: SplitMoments, epsilon: Array | None, most: int | None, names: Names
-) -> SplitMoments:
+    moments: SplitMoments,
+    epsilon: Array | None,
+    most: int | None,
+    names: Names,
+    *others: Array,
+) -> tuple[SplitMoments, *tuple[Array, ...]]:
     """The moments of a part pooled over mapped axes, by two sums over them.
 
     Args:
@@ -93,6 +97,7 @@ def pool_by_sums(
             scale is at most 1.
         most: How many elements a part has at most; None where all have as many, by no mask.
         names: The mapped axes.
+        *others: What else is to be added up on the way, of the shape of the moments.
     """
     kind = jnp.finfo(moments.mean.dtype)
     units, whole, total = _counts(moments.count, most, names)
@@ -100,7 +105,8 @@ def pool_by_sums(
     largest = jnp.abs(moments.mean) + jnp.sqrt(moments.scaled) / moments.scale
     terms = [units * upper, units * (moments.mean - upper), units * largest]
     terms = terms if whole is not None else [*terms, units]
-    first = lax.stop_gradient(add_up(jnp.stack(terms), names))
+    added = add_up(jnp.stack([*others, *lax.stop_gradient(terms)]), names)
+    first = added[len(others) :]
     whole = first[-1] if whole is None else whole
     together = _nonzero(whole)
     shift = (first[0] + first[1]) / together
@@ -113,11 +119,12 @@ def pool_by_sums(
     terms = [jnp.where(units > 0, share * term, jnp.zeros_like(term)) for term in (offset, square)]
     rest, square = add_up(jnp.stack(terms), names)
     mean = shift + rest
-    added = mean - shift
-    mean_low = lax.stop_gradient((shift - (mean - added)) + (rest - added))  # exact (Knuth 1969)
+    part = mean - shift
+    mean_low = lax.stop_gradient((shift - (mean - part)) + (rest - part))  # exact (Knuth 1969)
     square = square - lax.square(rest * common)
     square = jnp.maximum(square, jnp.zeros_like(square))
-    return _rescaled(SplitMoments(total(whole), mean, mean_low, square, common), epsilon)
+    pooled = _rescaled(SplitMoments(total(whole), mean, mean_low, square, common), epsilon)
+    return pooled, *added[: len(others)]
 
 
 def pool_squares(
@@ -189,7 +196,7 @@ def pool_over_devices(
     if not centred:
         whole, *_ = pool_squares(moments, None, most, names)
     elif devices_along(names) * mean.size > GATHERED:
-        whole = pool_by_sums(moments, None, most, names)
+        whole, *_ = pool_by_sums(moments, None, most, names)
     else:
         sent = (mean, mean_low, var) if most is None else (mean, mean_low, var, count)
         mean, mean_low, var, *counts = gathered_in_lowering(sent, names)

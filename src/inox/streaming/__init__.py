@@ -15,7 +15,8 @@
 """
 
 from .standardizing import denormalize, normalize
-from .stream import Stream, init
+from .starting import init
+from .stream import Stream
 from .updating import merge, update
 
 __all__ = ["Stream", "denormalize", "init", "merge", "normalize", "update"]

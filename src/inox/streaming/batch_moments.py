@@ -1,13 +1,8 @@
-r"""The moments of one batch, by weights and masks, pooled over devices.
+"""The moments of one batch, by weights and masks, pooled over devices.
 
-With weights :math:`w_i` and their shares :math:`p_i = w_i / \sum_j w_j`, in the two steps of
-:mod:`inox.functional.split_moments`, which is used where there are no weights:
-
-.. math:: m = \sum_i p_i x_i, \qquad \delta = \sum_i p_i (x_i - m), \qquad
-    v = \sum_i p_i (x_i - m - \delta)^2
-
-The mean is the pair :math:`(m, \delta)`: rounded to float32 it would be off by half a unit in its
-last place, 3% of a deviation where the mean is a million of them.
+They are those of :mod:`inox.functional.split_moments`, and with weights those of
+:mod:`inox.functional.weighted_moments`. The mean is a pair: rounded to float32 it would be off by
+half a unit in its last place, 3% of a deviation where the mean is a million of them.
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,15 +11,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..functional.guarded import pinned
 from ..functional.mapped_moments import gathered_moments
 from ..functional.means import Reduction, masked
 from ..functional.pooling import SplitMoments
 from ..functional.pooling import pool as pool_stacked
 from ..functional.pooling_over_devices import GATHERED, devices_along, pool_by_sums
 from ..functional.split_moments import split_moments, upcasting
-from ..functional.sums import sum_along
-from ..kernels.arithmetic import accumulator, power_near_reciprocal_root
+from ..functional.weighted_moments import weighted_moments
+from ..kernels.arithmetic import accumulator
+from ..kernels.explicit_sharding import split_as
 from ..nn.normalization.pooled_moments import two_sum
 from .pairs import Pairs
 
@@ -46,27 +41,16 @@ def batch_moments(x: Array, where: Array | None, weights: Array | None, rank: in
     shape = x.shape[x.ndim - rank :]
     axes = tuple(range(-x.ndim, -rank))
     x = lax.stop_gradient(x)
+    where = None if where is None else split_as(x, where)
     if weights is None:
         moments = split_moments(upcasting(masked(x, where)), where, None, Reduction(axes))
     else:
-        moments = _weighted(x.astype(accumulator(x.dtype)), where, weights, axes)
+        wide = lax.stop_gradient(weights).astype(accumulator(x.dtype))
+        given: Array = split_as(x, wide)
+        taken = given > 0  # not NaN, either
+        taken = taken if where is None else taken & where
+        moments = weighted_moments(upcasting(x), given, taken, None, Reduction(axes))
     return SplitMoments(*(jnp.reshape(array, shape) for array in moments))
-
-
-def _weighted(x: Array, where: Array | None, weights: Array, axes: tuple[int, ...]) -> SplitMoments:
-    weights = lax.stop_gradient(weights).astype(x.dtype)
-    taken = weights > 0 if where is None else (weights > 0) & where
-    taken = jnp.broadcast_to(taken, x.shape)
-    x = masked(x, taken)
-    weights = masked(jnp.broadcast_to(weights, x.shape), taken)
-    number = sum_along(weights, axes)
-    share = weights / jnp.where(number > 0, number, jnp.ones_like(number))
-    mean = pinned(sum_along(share * x, axes))
-    deviation = masked(x - mean, taken)
-    low = sum_along(share * deviation, axes)
-    var = sum_along(share * lax.square(deviation - low), axes)
-    scale = power_near_reciprocal_root(jnp.maximum(var, jnp.ones_like(var)))
-    return SplitMoments(number, mean, low, (var * scale) * scale, scale)
 
 
 def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pairs]:
@@ -94,13 +78,17 @@ def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pai
 
 def _pooled(part: SplitMoments, names: Names) -> Pairs:
     if devices_along(names) * part.mean.size > GATHERED:
-        whole = pool_by_sums(part, None, 2**31, names)
-        return _as_pairs(whole, (whole.count, jnp.zeros_like(whole.count)))
-    together = gathered_moments(part, names, counted=True)
-    whole = pool_stacked(*together)
-    blocks = jnp.floor(together.count / BLOCK) * BLOCK
-    count = two_sum(jnp.sum(blocks, 0), jnp.sum(together.count - blocks, 0))
-    return _as_pairs(whole, count)
+        whole, *count = pool_by_sums(part, None, 2**31, names, *_in_blocks(part.count))
+    else:
+        together = gathered_moments(part, names, counted=True)
+        whole = pool_stacked(*together)
+        count = [jnp.sum(half, 0) for half in _in_blocks(together.count)]
+    return _as_pairs(whole, two_sum(*count))
+
+
+def _in_blocks(count: Array) -> tuple[Array, Array]:
+    blocks = jnp.floor(count / BLOCK) * BLOCK
+    return blocks, count - blocks
 
 
 def _as_pairs(moments: SplitMoments, count: tuple[Array, Array]) -> Pairs:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..functional.real_arrays import described
 from ..functional.scalars import check_not_negative, concrete
+from .stream import Stream
 
 Array = jax.Array
 Shape = tuple[int, ...]
@@ -41,8 +42,6 @@ def named_leaves(tree: Any, name: str) -> dict[str, Any]:
 
 def check_stream(stream: Any, name: str) -> dict[str, Shape]:
     """The shape of each leaf's statistics; raises where `stream` is no stream."""
-    from .stream import Stream  # that file needs this one
-
     if not isinstance(stream, Stream):
         cure = "Make one with inox.streaming.init(example)."
         if isinstance(stream, Mapping) and set(stream) == set(Stream._fields):
@@ -125,7 +124,14 @@ def weights_for(
             "weights must be finite; found a number that is not. Give 0 to what is not to count."
         )
     check_not_negative(weights, "weights", "Give 0 to what is not to count.")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.float32)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    # In the widest dtype that is enabled; rounded to that of each leaf's statistics later. Numbers
+    # on the host are converted there, since JAX cuts integers of 64 bits to 32.
+    wide = jnp.result_type(float)
+    if isinstance(weights, jax.Array):
+        return array.astype(wide)
+    return jnp.asarray(np.asarray(weights, np.float64).astype(wide))
 
 
 def masks_for(

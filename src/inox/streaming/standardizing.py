@@ -22,14 +22,15 @@ def normalize(stream: Stream, tree: Any, *, epsilon: Any, clip: Any = None) -> A
     .. math:: y = \frac{x - m}{\sqrt{v + \epsilon}}
 
     Elements of which nothing was seen yet have mean 0 and variance 1. Those that never varied (one
-    observation is enough) have variance 0: there epsilon decides, and `clip` keeps what comes out
-    small.
+    observation is enough) have variance 0: they are divided by the root of epsilon, and `clip`
+    keeps what comes of an observation that differs small. With epsilon 0 they are not divided: the
+    number that was seen becomes 0, another one x - m.
 
     Args:
         stream: The statistics.
         tree: Observations, a tree like the stream's, with any axes in front.
-        epsilon: A small number, added to the variance.
-        clip: The largest absolute value of a result; None clips nothing.
+        epsilon: A small number, added to the variance. It takes no gradient.
+        clip: The largest absolute value of a result; None clips nothing. It takes no gradient.
 
     Returns:
         A tree like `tree`, each leaf in its own dtype.
@@ -59,7 +60,8 @@ def denormalize(stream: Stream, tree: Any, *, epsilon: Any = 0.0) -> Any:
         stream: The statistics.
         tree: Standardized numbers, a tree like the stream's, with any axes in front.
         epsilon: The number given to :func:`normalize`, whose inverse this is then (but for what
-            was clipped). Without it the numbers get the deviation of the stream.
+            was clipped, or never varied with epsilon 0). Without it the numbers get the deviation
+            of the stream, which is 0 where nothing varied: the mean comes back.
 
     Returns:
         A tree like `tree`, each leaf in its own dtype.
@@ -108,7 +110,7 @@ def _wide(x: Array, *moments: Array) -> tuple[Array, ...]:
 
 def _deviation(count: Array, var: Array, epsilon: Any) -> Array:
     var = jnp.where(count > 0, var, jnp.ones_like(var))
-    return jnp.sqrt(var + jnp.asarray(epsilon).astype(var.dtype))
+    return jnp.sqrt(var + lax.stop_gradient(jnp.asarray(epsilon)).astype(var.dtype))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -118,10 +120,11 @@ def _normalized(
     wide, mean, low, count, var = _wide(x, mean, low, count, var)
     deviation = _deviation(count, var, epsilon)
     centred = (wide - mean) - low
-    # With epsilon 0, what never varied has deviation 0: 0 there, and not 0 / 0.
+    # With epsilon 0, what never varied has deviation 0. Its own number gives 0 rather than 0 / 0,
+    # and one that differs stays finite: it is centred, in the units of the observations.
     y = centred / jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
     if clip is not None:
-        limit = jnp.asarray(clip).astype(y.dtype)
+        limit = lax.stop_gradient(jnp.asarray(clip)).astype(y.dtype)
         y = jnp.clip(y, -limit, limit)
     return y.astype(x.dtype)
 

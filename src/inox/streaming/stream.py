@@ -5,10 +5,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..functional.real_arrays import described
-from ..kernels.arithmetic import accumulator
-from .caller_checks import named_leaves
-
 Array = jax.Array
 
 
@@ -27,7 +23,8 @@ class Stream(NamedTuple):
         squares_low: What rounding left of it.
 
     Example:
-        >>> stream = init(jax.numpy.zeros(2))
+        >>> import jax.numpy as jnp, inox.streaming as streaming
+        >>> stream = streaming.init(jnp.zeros(2))
         >>> stream.count, stream.var
         (Array([0., 0.], dtype=float32), Array([0., 0.], dtype=float32))
     """
@@ -47,35 +44,3 @@ class Stream(NamedTuple):
 
 def _variance(count: Array, squares: Array, low: Array) -> Array:
     return jnp.where(count > 0, (squares + low) / jnp.where(count > 0, count, 1), 0)
-
-
-def init(example: Any) -> Stream:
-    """Makes a stream that has seen nothing.
-
-    Args:
-        example: One observation, a tree of floating-point arrays or of their types
-            (`jax.ShapeDtypeStruct`). Its numbers are not looked at.
-
-    Returns:
-        A stream of count 0, whose statistics have the shapes of `example`, in float32 (float64 for
-        float64). Each of its arrays is its own, so it can be donated.
-
-    Raises:
-        TypeError: If a leaf isn't an array of floating-point numbers.
-        ValueError: If there is none.
-
-    Example:
-        >>> stream = init({"angle": jax.numpy.zeros(3), "speed": jax.numpy.zeros(())})
-        >>> jax.tree.map(jax.numpy.shape, stream.mean)
-        {'angle': (3,), 'speed': ()}
-    """
-    leaves = named_leaves(example, "example")
-    if not leaves:
-        raise ValueError(
-            f"example must hold at least one array; found {described(example)}. Give one "
-            "observation, such as environment.reset() returns."
-        )
-    kinds = [(leaf.shape, accumulator(leaf.dtype)) for leaf in leaves.values()]
-    structure = jax.tree.structure(example)
-    zeros = [[jnp.zeros(*kind) for kind in kinds] for _ in Stream._fields]
-    return Stream(*(jax.tree.unflatten(structure, leaves) for leaves in zeros))
