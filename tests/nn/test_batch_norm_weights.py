@@ -173,6 +173,38 @@ def test_moments_are_exact_where_the_mean_is_large():
     assert np.abs(var / exact_var - 1).max() <= 4 * ulp
 
 
+@pytest.mark.parametrize(("unit", "cotangent"), [(1e30, 1e-9), (1e-30, 1e-3)])
+def test_gradients_do_not_depend_on_the_unit_of_the_weights(unit, cotangent):
+    """All weights times a number: the same gradient in x, also where weights and dy underflow."""
+
+    def gradient(unit, cotangent):
+        def loss(x):
+            _, mean, var = functional.moments(x, 0, weights=WEIGHTS * np.float32(unit))
+            return jnp.sum(mean + var) * cotangent
+
+        return np.asarray(jax.grad(loss)(X)) / cotangent
+
+    expected = gradient(1, 1)
+    assert np.abs(expected).max() > 0.1
+    assert_close(gradient(unit, np.float32(cotangent)), expected)
+
+
+def test_a_negative_weight_that_is_traced_counts_as_0_in_gradients_too():
+    """Forward it is a weight of 0, which nobody can refuse under jit; x gets no gradient there."""
+    x = np.array([[1.0], [2.0], [4.0]], np.float32)
+    weights = np.array([[1], [2], [-1]], np.float32)
+
+    @jax.jit
+    def gradients(x, weights):
+        return jax.grad(lambda *a: functional.moments(a[0], 0, weights=a[1])[1].sum(), (0, 1))(
+            x, weights
+        )
+
+    of_x, of_weights = gradients(x, weights)
+    assert_close(of_x, [[1 / 3], [2 / 3], [0]])
+    assert_close(of_weights, [[-2 / 9], [1 / 9], [0]])
+
+
 def test_kernels_are_refused():
     """`implementation="cpu"` has none for weights, and the message says what to use."""
     if not library().available:
