@@ -58,16 +58,18 @@ def pooled_axes(x: Any, channel_axis: int) -> tuple[int, ...] | None:
 
 
 def _rank(x: Any) -> int:
-    """The rank of `x`; 0 for a ragged list, which other checks refuse."""
+    """The rank of `x`; 0 for ragged lists and tuples of traced arrays: other checks refuse them."""
     try:
         return np.ndim(x)
-    except ValueError:
+    except (TypeError, ValueError):
         return 0
 
 
 def along_channels(array: Array | None, x: Any, channel_axis: int) -> Array | None:
     """A scale or bias of shape (C,) as it broadcasts to `x` from the right."""
+    if array is None or channel_axis == -1 or array.ndim != 1:
+        return array
     rank = _rank(x)
-    if array is None or channel_axis == -1 or array.ndim != 1 or rank < 2:
+    if rank < 2:
         return array
     return array.reshape(-1, *(1,) * (rank - 1 - channel_axis % rank))
