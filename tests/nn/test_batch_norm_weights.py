@@ -8,7 +8,7 @@ from jax.sharding import AxisType, PartitionSpec
 from layer_cases import assert_close, example
 
 from inox import functional
-from inox.calibration import accumulate, commit
+from inox.calibration import accumulate, commit, recalibrate
 from inox.kernels.cpu.library import library
 from inox.nn import BatchNorm, export_state
 
@@ -93,6 +93,29 @@ def test_one_element_with_a_weight_moves_nothing():
         _, after = layer(X, state, weights=weights)
         np.testing.assert_array_equal(after[layer.stats].mean, state[layer.stats].mean)
         np.testing.assert_array_equal(after[layer.stats].var, state[layer.stats].var)
+
+
+def test_pooled_batches_are_asked_for_two_elements_too():
+    """Weights that sum to 1 move the state as in one batch; one element of weight 50 does not."""
+    layer, state = build()
+    equal = np.full((SAMPLES, 3, 1), 1 / (3 * SAMPLES), np.float32)
+    one = np.where(np.arange(SAMPLES * 3).reshape(SAMPLES, 3, 1) == 4, np.float32(50), 0)
+    for weights in (equal, one):
+        _, expected = layer(X, state, weights=weights)
+        pooling, pooled = accumulate(layer, state)
+        for part in (slice(0, 2), slice(2, SAMPLES)):
+            _, pooled = pooling(X[part], pooled, weights=weights[part])
+        found = commit(layer, state, pooled)
+        for array, other in zip(found[layer.stats], expected[layer.stats], strict=True):
+            assert_close(array, other)
+
+    def run(layer, state, batch):
+        return layer(batch[0], state, weights=batch[1])[1]
+
+    found = recalibrate(run, layer, state, [(X, equal)], progress=False)
+    assert_close(found[layer.stats].var, exact(X, equal)[2])
+    with pytest.raises(ValueError, match="batches hold one element"):
+        recalibrate(run, layer, state, [(X, one)], progress=False)
 
 
 @pytest.mark.parametrize("way", ["shard_map", "vmap"])

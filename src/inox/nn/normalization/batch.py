@@ -242,14 +242,14 @@ class BatchNorm(RememberingLayer):
         if pool is None:
             check_several_elements(batch, self.virtual_batch)
         y, moments = self._normalize(batch, running, batches)
+        elements = None if batch.weights is None else elements_with_weight(batch)
         if pool is None:
             found = public_moments(moments, batch.axes)
-            elements = None if batch.weights is None else elements_with_weight(batch)
             return y, self._moved(state, running, batches, found, elements)
         key = pooling_key(self.stats)
         if self.channel_axis != -1:
             moments = SplitMoments(*(jnp.squeeze(array, batch.axes) for array in moments))
-        return y, entries.replaced(state, {key: pool.including(key, moments)})
+        return y, entries.replaced(state, {key: pool.including(key, moments, elements)})
 
     def _operands_for(self, x: ArrayLike) -> dict[str, Any]:
         """The operands, scale and bias along the channels of `x`."""
