@@ -167,7 +167,7 @@ def _including(old: PooledMoments, batch: SplitMoments, elements: Array | None) 
         *count,
         *_choose(first, (mean, low), moved),
         *_choose(first, within, squares),
-        pool.elements + several,
+        elements=pool.elements + several,
     )
     return type(old)(*_choose(seen, new, pool))
 
