@@ -75,6 +75,13 @@ def test_an_x_without_channels_is_refused_as_where_they_are_last(x):
     assert messages[0] == messages[1]
 
 
+def test_other_channels_are_refused_with_a_scale_as_without():
+    """The message tells where the channels are looked for, and not how a scale is reshaped."""
+    layer, state = build(1)
+    with pytest.raises(ValueError, match="must have 4 channels along axis 1"):
+        layer(np.moveaxis(X, 1, -1), state)
+
+
 def test_nothing_is_copied():
     """Forward and backward read x where it lies: kernels for the sums, and no transpose."""
     if not library().available:

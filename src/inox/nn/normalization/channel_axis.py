@@ -66,10 +66,15 @@ def _rank(x: Any) -> int:
 
 
 def along_channels(array: Array | None, x: Any, channel_axis: int) -> Array | None:
-    """A scale or bias of shape (C,) as it broadcasts to `x` from the right."""
+    """A scale or bias of shape (C,) as it broadcasts to `x` from the right.
+
+    None where `x` has another number of channels, so that the check of that is the one to tell.
+    """
     if array is None or channel_axis == -1 or array.ndim != 1:
         return array
     rank = _rank(x)
     if rank < 2:
         return array
+    if array.size not in (1, np.shape(x)[channel_axis]):
+        return None
     return array.reshape(-1, *(1,) * (rank - 1 - channel_axis % rank))
