@@ -203,6 +203,29 @@ def test_the_self_check_names_the_largest_deviation():
         fold(layer, bad, kernel, check=(linear, x), tolerance=1e-5)
 
 
+def test_the_self_check_looks_where_the_layer_has_its_channels():
+    """With `channel_axis=1`, `apply` gives channels first, and the worst one is named."""
+    layer, state = export_state(BatchNorm(3, channel_axis=1, scale=normal(3, seed=4)))
+    layer.train(False)
+    kernel, x = normal(2, 3), normal(4, 2, 5)
+
+    def first(kernel, bias, x):
+        y = jnp.einsum("nil,io->nol", x, kernel)
+        return y if bias is None else y + bias[None, :, None]
+
+    def spoiled(kernel, bias, x):
+        return jnp.square(first(kernel, bias, x)) * jnp.array([1.0, 100.0, 1.0])[None, :, None]
+
+    def last(kernel, bias, x):
+        return jnp.moveaxis(first(kernel, bias, x), 1, 2)
+
+    fold(layer, state, kernel, check=(first, x), tolerance=1e-5)
+    with pytest.raises(ValueError, match="channel 1"):
+        fold(layer, state, kernel, check=(spoiled, x), tolerance=1e-5)
+    with pytest.raises(ValueError, match="x must have 3 channels along axis 1"):
+        fold(layer, state, kernel, check=(last, x), tolerance=1e-5)
+
+
 def test_mistakes_are_told():
     """Each mistake has a message with the cure."""
     layer, state = make_layer()

@@ -36,6 +36,40 @@ SWITCHES = [
         (nn.BatchNorm, "skip_nonfinite"),
         (nn.BatchRenorm, "skip_nonfinite"),
     ]
+] + [
+    mistake(
+        f"{type(layer).__name__}.{name} = 'no'",
+        lambda layer=layer, name=name: assigned(layer, name, "no"),
+        TypeError,
+        *(name, "'no'", "True or False"),
+    )
+    for layer, name in [
+        (nn.BatchNorm(CHANNELS), "warmup"),
+        (nn.BatchNorm(CHANNELS), "skip_nonfinite"),
+        (nn.GroupNorm(1), "center"),
+    ]
+]
+SIZES = [
+    mistake(
+        f"BatchNorm.virtual_batch = {value!r}",
+        lambda value=value: assigned(nn.BatchNorm(CHANNELS), "virtual_batch", value),
+        kind,
+        *("virtual_batch", repr(value)),
+    )
+    for value, kind in [(0, ValueError), ("2", TypeError)]
+] + [
+    mistake(
+        "BatchNorm.channel_axis = 1.0",
+        lambda: assigned(nn.BatchNorm(CHANNELS), "channel_axis", 1.0),
+        TypeError,
+        *("channel_axis", "1.0", "(N, C, H, W)"),
+    ),
+    mistake(
+        "BatchNorm.virtual_batch = 2 with channel_axis=0",
+        lambda: assigned(nn.BatchNorm(CHANNELS, channel_axis=0), "virtual_batch", 2),
+        ValueError,
+        *("virtual_batch=2", "channel_axis=0", "channel_axis=1"),
+    ),
 ]
 NAMES = [
     mistake(
@@ -211,4 +245,4 @@ STATES = [
     ),
 ]
 
-MISTAKES = SWITCHES + NAMES + SHAPES + MODES + ATTRIBUTES + TREES + STATES
+MISTAKES = SWITCHES + SIZES + NAMES + SHAPES + MODES + ATTRIBUTES + TREES + STATES

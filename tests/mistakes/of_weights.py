@@ -41,8 +41,8 @@ STEPS = {
 }
 STATES = {
     "None": (None, TypeError, ("None", "SpectralState", "spectral_state(w)")),
-    "dict": (STATE._asdict(), TypeError, ("SpectralState", "spectral_state(w)")),
-    "tuple": (tuple(STATE), TypeError, ("tuple", "SpectralState", "spectral_state(w)")),
+    "dict": (STATE._asdict(), TypeError, ("SpectralState(**state)", "checkpoint")),
+    "tuple": (tuple(STATE), TypeError, ("tuple", "SpectralState(*state)", "checkpoint")),
     "pair": ((GAIN, STATE), TypeError, ("tuple", "SpectralState", "spectral_state(w)")),
     "other inputs": (
         STATE._replace(inputs=zeros(5)),

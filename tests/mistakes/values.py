@@ -203,6 +203,7 @@ MASKS = {
 }
 
 WEIGHTS = {
+    "lists of booleans": ([[[True]], [[False]]], TypeError, ("weights", "booleans", "where")),
     "a sample": (ones(2), ValueError, ("(2,)", str(SHAPE), "axis", "reshape")),
     "tokens": (ones(2, 3), ValueError, ("(2, 3)", str(SHAPE), "axes")),
     "other sizes": (ones(2, 4, 1), ValueError, ("(2, 4, 1)", str(SHAPE), "axes")),

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, PartitionSpec
 from layer_cases import assert_close, example
 
 from inox import functional
-from inox.calibration import accumulate, commit
+from inox.calibration import accumulate, commit, recalibrate
 from inox.kernels.cpu.library import library
 from inox.nn import BatchNorm, export_state
 
@@ -95,6 +95,29 @@ def test_one_element_with_a_weight_moves_nothing():
         np.testing.assert_array_equal(after[layer.stats].var, state[layer.stats].var)
 
 
+def test_pooled_batches_are_asked_for_two_elements_too():
+    """Weights that sum to 1 move the state as in one batch; one element of weight 50 does not."""
+    layer, state = build()
+    equal = np.full((SAMPLES, 3, 1), 1 / (3 * SAMPLES), np.float32)
+    one = np.where(np.arange(SAMPLES * 3).reshape(SAMPLES, 3, 1) == 4, np.float32(50), 0)
+    for weights in (equal, one):
+        _, expected = layer(X, state, weights=weights)
+        pooling, pooled = accumulate(layer, state)
+        for part in (slice(0, 2), slice(2, SAMPLES)):
+            _, pooled = pooling(X[part], pooled, weights=weights[part])
+        found = commit(layer, state, pooled)
+        for array, other in zip(found[layer.stats], expected[layer.stats], strict=True):
+            assert_close(array, other)
+
+    def run(layer, state, batch):
+        return layer(batch[0], state, weights=batch[1])[1]
+
+    found = recalibrate(run, layer, state, [(X, equal)], progress=False)
+    assert_close(found[layer.stats].var, exact(X, equal)[2])
+    with pytest.raises(ValueError, match="batches hold one element"):
+        recalibrate(run, layer, state, [(X, one)], progress=False)
+
+
 @pytest.mark.parametrize("way", ["shard_map", "vmap"])
 def test_devices_are_pooled_by_their_weights(way):
     """Three parts: y, state and the gradients of x and weights are those of the whole batch."""
@@ -171,6 +194,38 @@ def test_moments_are_exact_where_the_mean_is_large():
     assert np.abs(count / w.sum() - 1).max() <= 2 * ulp
     assert (np.abs(mean - exact_mean) <= np.spacing(mean)).all()
     assert np.abs(var / exact_var - 1).max() <= 4 * ulp
+
+
+@pytest.mark.parametrize(("unit", "cotangent"), [(1e30, 1e-9), (1e-30, 1e-3)])
+def test_gradients_do_not_depend_on_the_unit_of_the_weights(unit, cotangent):
+    """All weights times a number: the same gradient in x, also where weights and dy underflow."""
+
+    def gradient(unit, cotangent):
+        def loss(x):
+            _, mean, var = functional.moments(x, 0, weights=WEIGHTS * np.float32(unit))
+            return jnp.sum(mean + var) * cotangent
+
+        return np.asarray(jax.grad(loss)(X)) / cotangent
+
+    expected = gradient(1, 1)
+    assert np.abs(expected).max() > 0.1
+    assert_close(gradient(unit, np.float32(cotangent)), expected)
+
+
+def test_a_negative_weight_that_is_traced_counts_as_0_in_gradients_too():
+    """Forward it is a weight of 0, which nobody can refuse under jit; x gets no gradient there."""
+    x = np.array([[1.0], [2.0], [4.0]], np.float32)
+    weights = np.array([[1], [2], [-1]], np.float32)
+
+    @jax.jit
+    def gradients(x, weights):
+        return jax.grad(lambda *a: functional.moments(a[0], 0, weights=a[1])[1].sum(), (0, 1))(
+            x, weights
+        )
+
+    of_x, of_weights = gradients(x, weights)
+    assert_close(of_x, [[1 / 3], [2 / 3], [0]])
+    assert_close(of_weights, [[-2 / 9], [1 / 9], [0]])
 
 
 def test_kernels_are_refused():

@@ -63,6 +63,25 @@ def test_microbatches_are_pooled():
     assert_close(found.var, wide.var((0, 2, 3)))
 
 
+@pytest.mark.parametrize("x", [np.float32(1), [[1.0, 2.0], [3.0]]], ids=["scalar", "ragged"])
+def test_an_x_without_channels_is_refused_as_where_they_are_last(x):
+    """The message is that of the layer with its channels last, with a scale as without one."""
+    messages = []
+    for channel_axis in (1, -1):
+        layer, state = build(channel_axis)
+        with pytest.raises((TypeError, ValueError), match=r"^x must") as caught:
+            layer(x, state)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_other_channels_are_refused_with_a_scale_as_without():
+    """The message tells where the channels are looked for, and not how a scale is reshaped."""
+    layer, state = build(1)
+    with pytest.raises(ValueError, match="must have 4 channels along axis 1"):
+        layer(np.moveaxis(X, 1, -1), state)
+
+
 def test_nothing_is_copied():
     """Forward and backward read x where it lies: kernels for the sums, and no transpose."""
     if not library().available:

@@ -59,7 +59,12 @@ def test_what_is_assigned_is_checked(arrays):
     layer = nn.AddRMSNorm(scale=ONES)
     layer.residual_dtype = "float16"
     assert layer(*arrays)[1].dtype == jnp.float16
-    for name, value in (("out_dtype", int), ("scale_offset", "1"), ("bias", ONES)):
+    for name, value in (
+        ("out_dtype", int),
+        ("scale_offset", "1"),
+        ("bias", ONES),
+        ("normalize_rounded", "no"),
+    ):
         with pytest.raises(TypeError, match=name):
             setattr(layer, name, value)
 

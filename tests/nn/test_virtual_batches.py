@@ -124,6 +124,20 @@ def test_on_a_mesh_with_explicit_axes(devices):
     assert_close(gradient, expected, 64)
 
 
+def test_an_empty_batch_leaves_the_state_as_it_was():
+    """No samples are no groups: y is empty, and a state that pools has no more than before."""
+    layer, state = build()
+    empty = jnp.zeros((0, 3, 4))
+    y, after = layer(empty, state)
+    assert y.shape == empty.shape
+    for found, before in zip(after[layer.stats], state[layer.stats], strict=True):
+        np.testing.assert_array_equal(found, before)
+    pooling, pooled = accumulate(layer, state)
+    for part in (X[:2], empty, X[2:]):
+        _, pooled = pooling(part, pooled)
+    check_running(commit(layer, state, pooled)[layer.stats], X)
+
+
 def test_microbatches_are_pooled_whole():
     """Between accumulate and commit all elements of all microbatches count, whatever the groups."""
     layer, state = build()

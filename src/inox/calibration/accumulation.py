@@ -132,7 +132,7 @@ def commit(model: Any, state: Mapping[str, Any], pooled: Mapping[str, Any]) -> S
         key: entry if key in moved else own_arrays(pooled[key]) for key, entry in before.items()
     }
     for key, pool in pools.items():
-        committed = layers[key].update_running(committed, pool.moments)
+        committed = layers[key].update_running(committed, pool.moments, elements=pool.elements)
     return like(state if len(before) == len(state) else before, committed)
 
 

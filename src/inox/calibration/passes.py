@@ -37,7 +37,7 @@ class Recorder:
     def __init__(self, keys: list[str]) -> None:
         self.keys = keys
 
-    def including(self, key: str, batch: Any) -> "Recorder":
+    def including(self, key: str, batch: Any, elements: Any = None) -> "Recorder":
         """Notes the key, the first time that it comes."""
         if key not in self.keys:
             self.keys.append(key)

@@ -146,7 +146,8 @@ def _replacement(
             f"{channels}. Leave such samples out, mask them with where, or build the layer with "
             "skip_nonfinite=True, which then keeps the old statistics of these channels."
         )
-    alone = count == jnp.ones_like(count)
+    # The count may be a sum of weights, which tells nothing of how many there are.
+    alone = pool.elements == jnp.ones_like(pool.elements)
     if strict and bool(alone.any()):
         channels = np.flatnonzero(np.asarray(alone)).tolist()
         raise ValueError(

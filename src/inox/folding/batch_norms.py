@@ -70,8 +70,8 @@ def fold(
             kernel that has their number along another axis, too, is then refused unless there is
             a `check`. A kernel of two axes is taken as :math:`(I, C)`, square or not.
         check: A pair (apply, x) of a function, `apply(kernel, bias, x)`, that computes the map,
-            with the channels last in its result, and data to compare it on. A missing bias is
-            handed to it as None.
+            with the channels of its result where the layer has them (last, or at its
+            `channel_axis`), and data to compare it on. A missing bias is handed to it as None.
         tolerance: The largest difference that `check` lets pass, relative to the largest magnitude
             of the output. 1e-5 is a good choice for float32.
 
@@ -131,7 +131,8 @@ def fold(
     refuse_tracers((weights, offset, layer, running, check[1]))
     folded = _folded(layer, running, weights, offset, place)
     apply, x = check
-    compare(layer(apply(weights, offset, x), state)[0], apply(*folded, x), largest)
+    unfolded = layer(apply(weights, offset, x), state)[0]
+    compare(unfolded, apply(*folded, x), largest, layer.channel_axis)
     return folded
 
 

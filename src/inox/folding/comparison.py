@@ -50,7 +50,7 @@ def refuse_tracers(tree: Any) -> None:
         )
 
 
-def compare(unfolded: Array, folded: Array, tolerance: float) -> None:
+def compare(unfolded: Array, folded: Array, tolerance: float, channel_axis: int = -1) -> None:
     """Raises where the folded map's output is further from the other than the tolerance."""
     expected, found = (np.asarray(output, np.float64) for output in (unfolded, folded))
     if found.shape != expected.shape:
@@ -63,8 +63,9 @@ def compare(unfolded: Array, folded: Array, tolerance: float) -> None:
     worst = float(np.max(difference / largest, initial=0.0))
     if not worst <= tolerance:  # NaN is no agreement
         place = np.unravel_index(np.argmax(difference), difference.shape)
+        channel = int(place[channel_axis])
         raise ValueError(
             f"tolerance {tolerance:g} is exceeded: folded and unfolded output differ by up to "
-            f"{worst:.3g} of the largest output {largest:.3g}, most in channel {int(place[-1])}. "
+            f"{worst:.3g} of the largest output {largest:.3g}, most in channel {channel}. "
             "Fold in float32, raise the tolerance, or leave the norm where it is."
         )

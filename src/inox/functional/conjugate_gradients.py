@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..kernels.arithmetic import power_near_reciprocal
 from .power_iteration import inner
 
 Array = jax.Array
@@ -23,6 +24,10 @@ def solved(system: Callable[[Array], Array], right: Array) -> Array:
     accuracy = jnp.asarray(float(jnp.finfo(right.dtype).eps) ** 2, right.dtype)
 
     def solve(system: Callable[[Array], Array], right: Array) -> Array:
+        # Squares of a small residual underflow, and the loop would end before its first step.
+        power = power_near_reciprocal(jnp.max(jnp.abs(right), initial=0))
+        right = right * power
+
         enough = accuracy * inner(right, right)
 
         def goes_on(carry: Any) -> Array:
@@ -42,6 +47,6 @@ def solved(system: Callable[[Array], Array], right: Array) -> Array:
             return step + 1, x + pace * direction, rest, turned, positive
 
         start = (0, jnp.zeros_like(right), right, right, jnp.asarray(True))
-        return lax.while_loop(goes_on, improved, start)[1]
+        return lax.while_loop(goes_on, improved, start)[1] / power
 
     return lax.custom_linear_solve(system, right, solve, symmetric=True)

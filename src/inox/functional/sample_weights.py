@@ -21,8 +21,7 @@ def weights_operand(weights: ArrayLike | None, x: Array, dtype: Any) -> Array | 
     """Weights of elements, with the rank of `x`, in the dtype of the statistics."""
     if weights is None:
         return None
-    kind = getattr(weights, "dtype", None)
-    if isinstance(weights, (bool, np.bool_)) or kind == jnp.bool_:
+    if _boolean(weights):
         raise TypeError(
             "weights must be numbers, not a mask; found booleans. Give a mask as where, which "
             "leaves elements out of the output as well, or convert it: weights.astype(x.dtype)."
@@ -44,6 +43,14 @@ def weights_operand(weights: ArrayLike | None, x: Array, dtype: Any) -> Array | 
             "take no part."
         )
     return split_as(x, array.astype(dtype))
+
+
+def _boolean(weights: Any) -> bool:
+    """Whether weights are booleans, in an array or in lists."""
+    leaves = jax.tree.leaves(weights)
+    return bool(leaves) and all(
+        isinstance(leaf, bool) or getattr(leaf, "dtype", None) == jnp.bool_ for leaf in leaves
+    )
 
 
 def check_weights_by(implementation: str | None, weights: Any) -> None:

@@ -46,6 +46,9 @@ def normalized_by_groups(batch: Batch, samples: int) -> tuple[Array, SplitMoment
             f"x of shape {shape}, with {shape[0]} samples. Choose a divisor of {shape[0]}, or "
             "leave the last, smaller batch out."
         )
+    if is_number(shape[0]) and not shape[0]:  # no groups: nothing to pool
+        moments = lax.stop_gradient(batch_moments(batch))
+        return normalized(batch, moments), moments
     return _normalized(batch, samples)
 
 

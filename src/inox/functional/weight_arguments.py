@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -77,10 +77,20 @@ def check_key(key: Any) -> None:
 def check_vectors(state: Any, kind: type, shape: tuple[int, ...], axes: tuple[Axes, Axes]) -> None:
     """Raises where a state has no vectors, or others than those of a kernel of `shape`."""
     if not isinstance(state, kind):
-        raise TypeError(
-            f"state must be a {kind.__name__}; found {described(state)}. Make one with "
-            "inox.functional.spectral_state(w), and hand on the one that the last call returned."
+        fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+        stars = None
+        if isinstance(state, Mapping):
+            stars = "**" if set(state) == set(fields) else None  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(state, (tuple, list)):
+            stars = "*" if len(state) == len(fields) else None  # pyright: ignore[reportUnknownArgumentType]
+        cure = (
+            "Make one with inox.functional.spectral_state(w), and hand on the one that the last "
+            "call returned."
+            if stars is None
+            else f"Where it comes from a checkpoint, write {kind.__name__}({stars}state), which "
+            "keeps its vectors."
         )
+        raise TypeError(f"state must be a {kind.__name__}; found {described(state)}. {cure}")
     for name, along in zip(("inputs", "outputs"), axes, strict=True):
         vector = getattr(state, name)
         found, expected = jnp.shape(vector), (size(shape, along),)

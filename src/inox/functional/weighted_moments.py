@@ -17,7 +17,10 @@ hold anything. The weights of a slice are multiplied by a power of two that brin
     \dot m = \frac{1}{n} \sum_i \dot w_i (x_i - m), \qquad
     \dot v = \frac{1}{n} \sum_i \dot w_i \left( (x_i - m)^2 - v \right)
 
-also for a weight of 0, of an element that a mask does not leave out.
+also for a weight of 0, of an element that a mask does not leave out. A negative weight, which
+nobody can refuse under `jit`, counts as 0 and has no derivative. The weights are multiplied by the
+power of two here as well: a cotangent divided by a large sum of weights would underflow before it
+is multiplied by a weight.
 """
 
 import functools
@@ -84,7 +87,7 @@ def weighted_moments(
     axes, there = reduction.axes, taking_part(weights, where)
     x = masked(upcast.x.astype(weights.dtype), there)
     weights = masked(weights, there)
-    power = power_near_reciprocal(jnp.max(weights, axes, keepdims=True, initial=0))
+    power = _power_of(weights, axes)
     weights = weights * power
     total = total_weight(weights, x.shape, axes)
     number = _positive(total)
@@ -114,6 +117,12 @@ def weighted_moments(
     return SplitMoments(total / power, mean, mean_low, (var * scale) * scale, scale)
 
 
+def _power_of(weights: Array, axes: tuple[int, ...]) -> Array:
+    """A power of two that brings the largest weight of each slice near 1."""
+    largest = jnp.max(lax.stop_gradient(weights), axes, keepdims=True, initial=0)
+    return power_near_reciprocal(largest)
+
+
 def _largest(x: Array) -> float:
     """The largest number of the dtype: an infinity of ours would stop `jax_debug_infs`."""
     return float(jnp.finfo(x.dtype).max)
@@ -127,18 +136,23 @@ def _derivative(
     x_tangent, weights_tangent = known_nonzero(tangents[0].wide), known_nonzero(tangents[1])
     moments = weighted_moments(upcast, weights, where, epsilon, reduction)
     axes, scale = reduction.axes, lax.stop_gradient(moments.scale)
-    number = _positive(moments.count)
-    of_count, of_mean, of_scaled = (jnp.zeros_like(a) for a in (number, number, number))
-    # Not masked by the weights: those of 0 have second derivatives, beside the tangent of x.
+    # Weights of 0 are not left out: they have second derivatives, beside the tangent of x.
+    there = ~(weights < 0) if where is None else ~(weights < 0) & where
+    weights = masked(weights, there)
+    power = _power_of(weights, axes)
+    weights = weights * power
+    number = _positive(total_weight(weights, upcast.x.shape, axes))
+    of_count, of_mean, of_scaled = (jnp.zeros_like(moments.mean) for _ in range(3))
     deviation = centre(upcast.x, moments.mean, moments.mean_low, where)
     if x_tangent is not None:
-        t = masked(weights, where) * masked(x_tangent * scale, where)
+        t = weights * masked(x_tangent * scale, where)
         of_mean = of_mean + sum_along(t, axes) / number / scale
         of_scaled = of_scaled + 2 * (sum_along(t * deviation, axes) / number * scale)
     if weights_tangent is not None:
-        t = jnp.broadcast_to(masked(weights_tangent, where), deviation.shape)
+        t = jnp.broadcast_to(masked(weights_tangent, there), deviation.shape)
         spread = lax.square(deviation * scale) - moments.scaled
         of_count = of_count + sum_along(t, axes)
+        t = t * power
         of_mean = of_mean + sum_along(t * deviation, axes) / number
         of_scaled = of_scaled + sum_along(t * masked(spread, where), axes) / number
     return moments, SplitMoments(

@@ -155,12 +155,12 @@ class BatchNorm(RememberingLayer):
                 f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
                 f"shape {np.shape(momentum)}. Map over several with jax.vmap."
             )
-        check_switch(warmup, "warmup")
-        check_switch(skip_nonfinite, "skip_nonfinite")
-        if virtual_batch is not None:
-            virtual_batch = positive_integer(virtual_batch, "virtual_batch")
         super().__init__(epsilon, scale, bias, implementation)
-        self.channel_axis = static_channel_axis(channel_axis, virtual_batch)
+        # These four are checked where they are assigned, here and later.
+        self.virtual_batch = virtual_batch
+        self.channel_axis = channel_axis
+        self.skip_nonfinite = skip_nonfinite
+        self.warmup = warmup
         check = check_by_channel if self.channel_axis == -1 else check_along_channels
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
             check(parameter, name, channels)
@@ -168,13 +168,22 @@ class BatchNorm(RememberingLayer):
         self.momentum = static_number(momentum)
         self.axis_name = static_names(axis_name)
         self.axis_index_groups = static_index_groups(axis_index_groups, axis_name)
-        self.virtual_batch = virtual_batch
-        self.skip_nonfinite = bool(skip_nonfinite)
-        self.warmup = bool(warmup)
         self.training = True
         self.frozen = False
         self.stats = StateEntry(Statistics(jnp.zeros(channels), jnp.ones(channels)))
-        self.batches = StateEntry(jnp.zeros(channels)) if warmup else None
+        self.batches = StateEntry(jnp.zeros(channels)) if self.warmup else None
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name in ("warmup", "skip_nonfinite"):
+            check_switch(value, name)
+            return bool(value)
+        if name == "virtual_batch" and value is not None:
+            value = positive_integer(value, name)
+            static_channel_axis(self.__dict__.get("channel_axis", -1), value)
+            return value
+        if name == "channel_axis":
+            return static_channel_axis(value, self.__dict__.get("virtual_batch"))
+        return super()._converted(name, value)
 
     def __call__(
         self,
@@ -233,14 +242,14 @@ class BatchNorm(RememberingLayer):
         if pool is None:
             check_several_elements(batch, self.virtual_batch)
         y, moments = self._normalize(batch, running, batches)
+        elements = None if batch.weights is None else elements_with_weight(batch)
         if pool is None:
             found = public_moments(moments, batch.axes)
-            elements = None if batch.weights is None else elements_with_weight(batch)
             return y, self._moved(state, running, batches, found, elements)
         key = pooling_key(self.stats)
         if self.channel_axis != -1:
             moments = SplitMoments(*(jnp.squeeze(array, batch.axes) for array in moments))
-        return y, entries.replaced(state, {key: pool.including(key, moments)})
+        return y, entries.replaced(state, {key: pool.including(key, moments, elements)})
 
     def _operands_for(self, x: ArrayLike) -> dict[str, Any]:
         """The operands, scale and bias along the channels of `x`."""

@@ -46,10 +46,7 @@ def pooled_axes(x: Any, channel_axis: int) -> tuple[int, ...] | None:
     """All axes but the channels', or None where the rank of `x` leaves that to other checks."""
     if channel_axis == -1:
         return None
-    try:
-        rank = np.ndim(x)
-    except ValueError:  # a ragged list
-        return None
+    rank = _rank(x)
     if rank < 2:
         return None
     if not -rank <= channel_axis < rank:
@@ -60,9 +57,24 @@ def pooled_axes(x: Any, channel_axis: int) -> tuple[int, ...] | None:
     return tuple(axis for axis in range(rank) if axis != channel_axis % rank)
 
 
+def _rank(x: Any) -> int:
+    """The rank of `x`; 0 for ragged lists and tuples of traced arrays: other checks refuse them."""
+    try:
+        return np.ndim(x)
+    except (TypeError, ValueError):
+        return 0
+
+
 def along_channels(array: Array | None, x: Any, channel_axis: int) -> Array | None:
-    """A scale or bias of shape (C,) as it broadcasts to `x` from the right."""
+    """A scale or bias of shape (C,) as it broadcasts to `x` from the right.
+
+    None where `x` has another number of channels, so that the check of that is the one to tell.
+    """
     if array is None or channel_axis == -1 or array.ndim != 1:
         return array
-    rank = np.ndim(x)
+    rank = _rank(x)
+    if rank < 2:
+        return array
+    if array.size not in (1, np.shape(x)[channel_axis]):
+        return None
     return array.reshape(-1, *(1,) * (rank - 1 - channel_axis % rank))

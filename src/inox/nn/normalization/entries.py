@@ -13,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ...functional.moments import Moments
+from ...functional.real_arrays import floating
 from ..state import State, StateEntry, update_state
 from .containers import like, read
 from .running import Statistics
@@ -115,6 +116,20 @@ def checked_moments(moments: Any, channels: int) -> Moments:
     _check_not_negative(moments.var, "moments has a variance")
     count, mean, var = map(jnp.asarray, moments)
     return Moments(jnp.broadcast_to(count, mean.shape), mean, var)
+
+
+def checked_elements(elements: Any, channels: int) -> Array | None:
+    """A number of elements for each channel, beside moments whose count is a sum of weights."""
+    if elements is None:
+        return None
+    number = floating(elements, "elements")
+    if number.shape not in ((), (channels,)):
+        raise ValueError(
+            f"elements must be a number, or one a channel of shape ({channels},); found shape "
+            f"{number.shape}. Give how many elements have a weight above 0, or leave it out where "
+            "the count of moments is that."
+        )
+    return jnp.broadcast_to(number, (channels,))
 
 
 def replaced(state: Mapping[str, Any], changes: Mapping[Any, Any]) -> State:

@@ -1,6 +1,7 @@
 """Group norm: the channels in groups, each normalized by itself."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
@@ -69,15 +70,20 @@ class GroupNorm(NormalizationLayer):
         implementation: str | None = None,
     ) -> None:
         groups = positive_integer(groups, "groups")
-        check_switch(center, "center")
         super().__init__(epsilon, scale, bias, implementation)
         self.groups = groups
         self.axis = static_axis(axis)
-        self.center = bool(center)
+        self.center = center
         self.axis_name = static_names(axis_name)
         _check_last_axis(self.axis)
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
             _check_groups(parameter, name, groups)
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name == "center":
+            check_switch(value, name)
+            return bool(value)
+        return super()._converted(name, value)
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
         """Normalizes `x`.

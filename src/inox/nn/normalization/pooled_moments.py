@@ -45,7 +45,7 @@ from .containers import read
 from .entries import check_trainable, shapes_of
 
 Array = jax.Array
-FIELDS = 6
+FIELDS = 7
 
 
 class PooledMoments(NamedTuple):
@@ -58,6 +58,8 @@ class PooledMoments(NamedTuple):
         mean_low: What rounding left of it.
         squares: The sum of the squared deviations from the mean.
         squares_low: What rounding left of it.
+        elements: The number of elements with a weight above 0, which is asked for two. In float32
+            it stops at 2²⁴.
 
     Example:
         >>> pool = PooledMoments.empty(jax.numpy.zeros(2))
@@ -71,6 +73,7 @@ class PooledMoments(NamedTuple):
     mean_low: Array
     squares: Array
     squares_low: Array
+    elements: Array
 
     @classmethod
     def empty(cls, like: Array) -> Self:
@@ -85,17 +88,21 @@ class PooledMoments(NamedTuple):
         # An array of its own for each: a state that is donated must not hold one twice.
         return cls(*(jnp.zeros_like(like) for _ in range(FIELDS)))
 
-    def including(self, key: str, batch: SplitMoments) -> "PooledMoments":
+    def including(
+        self, key: str, batch: SplitMoments, elements: Array | None = None
+    ) -> "PooledMoments":
         """The moments of all batches so far and one more.
 
         Args:
             key: The key at which the moments stand; a recorder of calls keeps it.
             batch: The moments of the batch, with a dimension of size 1 for each axis reduced.
+            elements: How many elements of each channel have a weight, where `batch` has a sum of
+                weights for its count.
 
         Returns:
             The pooled moments.
         """
-        return _including(self, batch)
+        return _including(self, batch, elements)
 
     @property
     def moments(self) -> Moments:
@@ -136,7 +143,7 @@ def add(total: Array, low: Array, term: Array) -> tuple[Array, Array]:
 
 # Compiled on its own where nothing else is: one call in place of sixty.
 @functools.partial(jax.jit, inline=True)
-def _including(old: PooledMoments, batch: SplitMoments) -> PooledMoments:
+def _including(old: PooledMoments, batch: SplitMoments, elements: Array | None) -> PooledMoments:
     """The moments of all batches so far and one more."""
     dtype, axes = old.mean.dtype, tuple(range(batch.mean.ndim - 1))
     parts = (batch.count, batch.mean, batch.mean_low, batch.var)
@@ -145,7 +152,8 @@ def _including(old: PooledMoments, batch: SplitMoments) -> PooledMoments:
     rounded = mean.astype(dtype)
     low = (mean - rounded.astype(mean.dtype)) + low
     terms = (count.astype(dtype), rounded, low.astype(dtype), var.astype(dtype))
-    *own, number, mean, low, var = alike(*old, *terms)
+    several = terms[0] if elements is None else lax.stop_gradient(elements).astype(dtype)
+    *own, number, mean, low, var, several = alike(*old, *terms, several)
     pool = PooledMoments(*own)
     count = add(pool.count, pool.count_low, number)
     weight = number / _positive(count[0])
@@ -156,7 +164,10 @@ def _including(old: PooledMoments, batch: SplitMoments) -> PooledMoments:
     # The first batch as it is: 0 plus its mean would round the pair.
     first, seen = pool.count == 0, number > 0
     new = PooledMoments(
-        *count, *_choose(first, (mean, low), moved), *_choose(first, within, squares)
+        *count,
+        *_choose(first, (mean, low), moved),
+        *_choose(first, within, squares),
+        elements=pool.elements + several,
     )
     return type(old)(*_choose(seen, new, pool))
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import check_unit_interval
+from ...functional.arguments import ArrayLike, check_unit_interval
 from ...functional.moments import Moments
 from ..state import State, StateEntry, StateKey
 from . import entries
@@ -41,12 +41,20 @@ class RememberingLayer(NormalizationLayer):
             return static_number(value)
         return converted
 
-    def update_running(self, state: Mapping[str, Any], moments: Moments) -> State:
+    def update_running(
+        self,
+        state: Mapping[str, Any],
+        moments: Moments,
+        *,
+        elements: ArrayLike | None = None,
+    ) -> State:
         """Moves the running statistics as a batch with these moments does in training.
 
         Args:
             state: The state dictionary.
             moments: Count, mean and variance of the batch, with shape :math:`(C)`.
+            elements: How many elements of each channel have a weight above 0, where the count is a
+                sum of weights; None for the count. A channel with fewer than two is not moved.
 
         Returns:
             The updated state dictionary.
@@ -54,11 +62,12 @@ class RememberingLayer(NormalizationLayer):
         Raises:
             TypeError: If `state` isn't a dict, holds integers or numbers of a half type, or
                 `moments` are no :class:`.Moments` of real numbers.
-            ValueError: If `state` lacks the layer's entry, `moments` have other shapes, or a count
-                or variance is negative.
+            ValueError: If `state` lacks the layer's entry, `moments` or `elements` have other
+                shapes, or a count or variance is negative.
         """
         moments = entries.checked_moments(moments, self.channels)
-        return self._moved(state, *self._trained(state), moments)
+        number = entries.checked_elements(elements, self.channels)
+        return self._moved(state, *self._trained(state), moments, number)
 
     def _moved(
         self,

@@ -56,7 +56,6 @@ class AddNormLayer(NormalizationLayer):
         self.scale_offset = static_number(scale_offset)
         self.out_dtype = out_dtype_of(out_dtype)
         self.residual_dtype = residual_dtype_of(residual_dtype)
-        check_switch(normalize_rounded, "normalize_rounded")
         self.normalize_rounded = normalize_rounded
 
     def _converted(self, name: str, value: Any) -> Any:
@@ -64,6 +63,9 @@ class AddNormLayer(NormalizationLayer):
             return out_dtype_of(value)
         if name == "residual_dtype":
             return residual_dtype_of(value)
+        if name == "normalize_rounded":
+            check_switch(value, name)
+            return bool(value)
         if name == "scale_offset" and holds_numbers(self.__dict__.get(name)) and value is not None:
             check_scale_offset(value)
             return static_number(value)
