@@ -37,7 +37,7 @@ CXX_FILES := $(CXX_SOURCES) $(wildcard csrc/*.h csrc/*/*.h)
 # As CMakeLists.txt compiles them. One instruction set does for the check: the widest has most code.
 TIDY_FLAGS := -std=gnu++17 -Icsrc -DINOX_UNIT=avx512
 ifeq ($(shell uname -m),x86_64)
-TIDY_FLAGS += -DINOX_HAS_X86_UNITS -march=x86-64-v4
+TIDY_FLAGS += -DINOX_HAS_X86_UNITS -DINOX_HAS_AVX512_UNIT -march=x86-64-v4
 endif
 
 lint: $(VENV)/.installed-lint  ## Check formatting and lint of Python and C++, changing nothing
