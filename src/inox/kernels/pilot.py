@@ -103,6 +103,13 @@ def pilot_of(sample: Array, axes: Axes) -> Array:
     return pinned(jnp.mean(sample.astype(accumulator(sample.dtype)), axes, keepdims=True))
 
 
+def spaced(length: int, wanted: int) -> tuple[int, int, int]:
+    """Where so many evenly spaced ones of an axis start and stop, and their distance."""
+    stride = length // wanted
+    start = (length - 1) % stride // 2
+    return start, start + (wanted - 1) * stride + 1, stride
+
+
 def no_pilot(x: Array, axes: Axes) -> Array:
     """Zeros, about which the mean square is taken that RMS norm divides by."""
     kept = [1 if i - x.ndim in axes else n for i, n in enumerate(x.shape)]
@@ -152,6 +159,58 @@ def about(
     of_product = means.pop(0)
     of_g = means.pop(0) if centred else jnp.zeros_like(square)
     return Slices(pilot, offset, variance, of_g, of_product - offset * of_g)
+
+
+def normalized(
+    found: Slices, x: Array, epsilon: Array, scale: Array | None, bias: Array | None
+) -> Array:
+    """`x` standardized by its moments, scaled and shifted; in its own dtype."""
+    y = found.deviation(x) * found.reciprocal_deviation(epsilon)[0]
+    return affine(y, scale, bias).astype(x.dtype)
+
+
+def affine(y: Array, scale: Array | None, bias: Array | None) -> Array:
+    """`y` scaled and shifted."""
+    y = y if scale is None else y * scale
+    return y if bias is None else y + bias
+
+
+def gradients(
+    found: Slices,
+    dy: Array,
+    x: Array,
+    epsilon: Array,
+    scale: Array | None,
+    outputs: tuple[tuple[str, Axes], ...],
+    total: Callable[[Array, Axes], Array],
+) -> tuple[Array, ...]:
+    r"""The gradients of :func:`normalized`, with :math:`g = \gamma \bar y`.
+
+    Args:
+        found: The moments of x, with the means of g and of :math:`g (x - m)`.
+        dy: The cotangent of y.
+        x: The array.
+        epsilon: What is added to the variance.
+        scale: The scale, or None.
+        outputs: The names of the gradients, and over which axes each is summed.
+        total: `(terms, axes) -> sums`, dimensions kept with size 1.
+    """
+    assert found.of_g is not None
+    assert found.of_product is not None
+    wide = dy.astype(epsilon.dtype)
+    g = wide if scale is None else wide * scale
+    rstd, power, denominator = found.reciprocal_deviation(epsilon)
+    deviation = found.deviation(x)
+    along = ((found.of_product * power) / denominator) * power
+    results: list[Array] = []
+    for name, shared in outputs:
+        if name == "x_tangent":
+            dx = rstd * ((g - found.of_g) - deviation * along)
+            results.append(dx.astype(x.dtype))
+        else:
+            terms = wide * (deviation * rstd) if name == "scale_tangent" else wide
+            results.append(total(terms, shared))
+    return tuple(results)
 
 
 def split_mean(found: Slices) -> tuple[Array, Array, Array]:

@@ -4,7 +4,7 @@ import jax
 from jax import lax
 
 from ..kernel import Axes
-from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of
+from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, spaced
 from .joint_sums import joint_sums
 
 Array = jax.Array
@@ -39,8 +39,6 @@ def _sample(x: Array, axes: Axes) -> Array:
         if axis == x.ndim - 1:  # neighbours, which are read together
             stop[axis] = wanted
         else:
-            strides[axis] = x.shape[axis] // wanted
-            start[axis] = (x.shape[axis] - 1) % strides[axis] // 2
-            stop[axis] = start[axis] + (wanted - 1) * strides[axis] + 1
+            start[axis], stop[axis], strides[axis] = spaced(x.shape[axis], wanted)
         taken *= wanted
     return lax.slice(x, start, stop, strides)

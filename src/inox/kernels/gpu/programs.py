@@ -15,7 +15,7 @@ from jax import lax
 
 from ..arithmetic import scale_of_squares
 from ..kernel import Axes, Kernel, Run
-from ..pilot import Slices, plain, size_of, split_mean
+from ..pilot import Slices, affine, gradients, normalized, plain, size_of, split_mean
 from .joint_sums import staged_sum
 from .pilot import slices
 
@@ -57,15 +57,11 @@ def _normalize(
     def run(
         *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
     ) -> tuple[Array, ...]:
-        dtype = x.dtype
         if row:
             y = _root_mean_square(x.astype(epsilon.dtype), epsilon, axes)
-        else:
-            found = slices(x, axes, centred=centred)
-            y = found.deviation(x) * found.reciprocal_deviation(epsilon)[0]
-        y = y if scale is None else y * scale
-        y = y if bias is None else y + bias
-        return (y.astype(dtype),)
+            return (affine(y, scale, bias).astype(x.dtype),)
+        found = slices(x, axes, centred=centred)
+        return (normalized(found, x, epsilon, scale, bias),)
 
     return run
 
@@ -116,25 +112,15 @@ def _cotangent(
         found = slices(x, axes, dy, scale, centred=centred)
         # What both steps have in common would be written by the first for the second.
         x, dy = lax.optimization_barrier((x, dy))
-        wide = dy.astype(epsilon.dtype)
-        g = wide if scale is None else wide * scale
-        rstd, power, denominator = found.reciprocal_deviation(epsilon)
-        deviation = found.deviation(x)
-        assert found.of_g is not None
-        assert found.of_product is not None
-        along = ((found.of_product * power) / denominator) * power
-        results: list[Array] = []
-        for name, shared in outputs:
-            if name == "x_tangent":
-                dx = rstd * ((g - found.of_g) - deviation * along)
-                results.append(dx.astype(x.dtype))
-            else:
-                terms = wide * (deviation * rstd) if name == "scale_tangent" else wide
-                varies = [i for i in range(x.ndim) if i - x.ndim in shared and x.shape[i] > 1]
-                results.append(staged_sum(terms, varies))
-        return tuple(results)
+        return gradients(found, dy, x, epsilon, scale, outputs, _total)
 
     return run
+
+
+def _total(terms: Array, axes: Axes) -> Array:
+    """A sum for the gradient of a parameter."""
+    rank = terms.ndim
+    return staged_sum(terms, [i for i in range(rank) if i - rank in axes and terms.shape[i] > 1])
 
 
 PROGRAMS: Mapping[str, Kernel] = {

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernel import Axes
-from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of
+from ..pilot import SAMPLE, Slices, about, is_far, nearer, pilot_of, spaced
 from .lanes import LANES
 
 Array = jax.Array
@@ -30,12 +30,8 @@ def slices(
     axes: Axes,
     dy: Array | None = None,
     scale: Array | None = None,
-    *,
-    centred: bool,
 ) -> Slices:
     """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale."""
-    if not centred:
-        return about(no_pilot(x, axes), x, axes, dy, scale, centred=False, sums=apart)
     merged = _merged(x, axes)
     pilot = pilot_of(_sample(merged, x.shape, axes), axes)
     found = about(pilot, x, axes, dy, scale, centred=True, sums=apart)
@@ -108,9 +104,7 @@ def _sample(merged: Array, shape: Sequence[int], axes: Axes) -> Array:
             stop[-1] = taken
     for axis in dimensions:
         wanted = min(shape[axis], -(-SAMPLE // taken))
-        strides[axis] = shape[axis] // wanted
-        start[axis] = (shape[axis] - 1) % strides[axis] // 2
-        stop[axis] = start[axis] + (wanted - 1) * strides[axis] + 1
+        start[axis], stop[axis], strides[axis] = spaced(shape[axis], wanted)
         taken *= wanted
     sample = lax.slice(merged, start, stop, strides)
     return sample.reshape(*sample.shape[:-1], *shape[-2:]) if grouped else sample

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..kernel import Axes, Kernel, Run
-from ..pilot import plain, size_of, split_mean
+from ..pilot import gradients, normalized, plain, size_of, split_mean
 from .lanes import LANES
 from .pilot import is_grouped, slices
 
@@ -53,7 +53,7 @@ def _moments(
         return None
 
     def run(*, x: Array) -> tuple[Array, ...]:
-        return split_mean(slices(x, axes, centred=True))
+        return split_mean(slices(x, axes))
 
     return run
 
@@ -67,11 +67,7 @@ def _normalize(
     def run(
         *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
     ) -> tuple[Array, ...]:
-        found = slices(x, axes, centred=True)
-        y = found.deviation(x) * found.reciprocal_deviation(epsilon)[0]
-        y = y if scale is None else y * scale
-        y = y if bias is None else y + bias
-        return (y.astype(x.dtype),)
+        return (normalized(slices(x, axes), x, epsilon, scale, bias),)
 
     return run
 
@@ -94,25 +90,15 @@ def _cotangent(
     def run(
         *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
     ) -> tuple[Array, ...]:
-        found = slices(x, axes, dy, scale, centred=True)
-        wide = dy.astype(epsilon.dtype)
-        g = wide if scale is None else wide * scale
-        rstd, power, denominator = found.reciprocal_deviation(epsilon)
-        deviation = found.deviation(x)
-        assert found.of_g is not None
-        assert found.of_product is not None
-        along = ((found.of_product * power) / denominator) * power
-        results: list[Array] = []
-        for name, shared in outputs:
-            if name == "x_tangent":
-                dx = rstd * ((g - found.of_g) - deviation * along)
-                results.append(dx.astype(x.dtype))
-            else:
-                terms = wide * (deviation * rstd) if name == "scale_tangent" else wide
-                results.append(jnp.sum(terms, shared, keepdims=True))
-        return tuple(results)
+        found = slices(x, axes, dy, scale)
+        return gradients(found, dy, x, epsilon, scale, outputs, _total)
 
     return run
+
+
+def _total(terms: Array, axes: Axes) -> Array:
+    """A sum for the gradient of a parameter."""
+    return jnp.sum(terms, axes, keepdims=True)
 
 
 PROGRAMS: Mapping[str, Kernel] = {
