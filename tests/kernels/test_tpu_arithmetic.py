@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from inox.kernels.tpu.exact_arithmetic import divided, reciprocal_roots, split_count, two_sum
+from inox.kernels.arithmetic import two_sum
+from inox.kernels.tpu.exact_arithmetic import divided, reciprocal_roots, split_count
 
 COUNTS = [1, 3, 7, 36, 100, 255, 768, 769, 1000, 3000, 4097, 65521, 2**24 - 1]
 

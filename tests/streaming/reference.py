@@ -31,7 +31,7 @@ def moments(x: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def assert_agree(stream: Stream, expected: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    """The bound of `inox.streaming.pairs`: 16 u of the deviation, 64 u of the variance."""
+    """The bound of `inox.functional.pairs`: 16 u of the deviation, 64 u of the variance."""
     count, mean, var = moments_of(stream)
     np.testing.assert_allclose(count, expected[0], rtol=2**-23)
     deviation = np.sqrt(expected[2])

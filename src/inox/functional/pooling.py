@@ -46,11 +46,15 @@ class SplitMoments(NamedTuple):
         return self.scaled + (epsilon * self.scale) * self.scale
 
 
+def nonzero(number: Array) -> Array:
+    """A count, or a sum of weights that may be below 1, to divide by: 1 where there is nothing."""
+    return jnp.where(number > 0, number, jnp.ones_like(number))
+
+
 def pool(number: Array, mean: Array, mean_low: Array, scaled: Array, scale: Array) -> SplitMoments:
     """Pools the moments of separate parts, stacked along the first axis."""
     together = jnp.sum(number, 0)
-    # Counts are numbers of elements, or sums of weights that may be below 1.
-    weight = number / jnp.where(together > 0, together, jnp.ones_like(together))[None]
+    weight = number / nonzero(together)[None]
     # The shift is one of the means itself, so that nearly equal large means cancel exactly.
     nonempty = number > 0
     # The least number stands for none: an infinity of ours would stop `jax_debug_infs`.

@@ -34,10 +34,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root
+from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root, two_sum
 from ..kernels.jax_internals import add_up
 from .means import Number
-from .pooling import SplitMoments, pool
+from .pooling import SplitMoments, nonzero, pool
 
 Array = jax.Array
 Names = tuple[Hashable, ...]
@@ -78,10 +78,6 @@ def _counts(count: Array, most: int | None, names: Names) -> _Counts:
     return _Counts(count * unit, None, lambda whole: whole / unit)
 
 
-def _nonzero(number: Array) -> Array:
-    return jnp.where(number > 0, number, jnp.ones_like(number))
-
-
 def pool_by_sums(
     moments: SplitMoments,
     epsilon: Array | None,
@@ -108,7 +104,7 @@ def pool_by_sums(
     added = add_up(jnp.stack([*others, *lax.stop_gradient(terms)]), names)
     first = added[len(others) :]
     whole = first[-1] if whole is None else whole
-    together = _nonzero(whole)
+    together = nonzero(whole)
     shift = (first[0] + first[1]) / together
     common = power_near_reciprocal(first[2] / together)
 
@@ -118,9 +114,8 @@ def pool_by_sums(
     square = (moments.scaled * ratio) * ratio + lax.square(offset * common)
     terms = [jnp.where(units > 0, share * term, jnp.zeros_like(term)) for term in (offset, square)]
     rest, square = add_up(jnp.stack(terms), names)
-    mean = shift + rest
-    part = mean - shift
-    mean_low = lax.stop_gradient((shift - (mean - part)) + (rest - part))  # exact (Knuth 1969)
+    mean, mean_low = two_sum(shift, rest)
+    mean_low = lax.stop_gradient(mean_low)
     square = square - lax.square(rest * common)
     square = jnp.maximum(square, jnp.zeros_like(square))
     pooled = _rescaled(SplitMoments(total(whole), mean, mean_low, square, common), epsilon)
@@ -152,7 +147,7 @@ def pool_squares(
     # The smaller numbers are the ones to take where they stand for a mean square above 1.
     is_large = lax.stop_gradient(sums[0] > lax.square(factors[0]))
     scale = jnp.where(is_large, *factors)
-    scaled = jnp.where(is_large, sums[0], sums[1]) / _nonzero(whole)
+    scaled = jnp.where(is_large, sums[0], sums[1]) / nonzero(whole)
     zero = jnp.zeros_like(scaled)
     pooled = _rescaled(SplitMoments(total(whole), zero, zero, scaled, scale), epsilon)
     return pooled, *added[: len(others)]

@@ -38,7 +38,7 @@ from ..kernels.arithmetic import (
 from ..kernels.explicit_sharding import alike
 from .means import Reduction, masked, size, total_weight
 from .normalize import known_nonzero
-from .pooling import SplitMoments
+from .pooling import SplitMoments, nonzero
 from .split_moments import Upcast, centre
 from .sums import is_number, sum_along
 
@@ -61,10 +61,6 @@ def without_nonfinite(x: Array, weights: Array, where: Array | None) -> Array:
     the gradient of a scale.
     """
     return masked(masked(x, ~(weights <= 0) | jnp.isfinite(x)), where)
-
-
-def _positive(number: Array) -> Array:
-    return jnp.where(number > 0, number, jnp.ones_like(number))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
@@ -90,7 +86,7 @@ def weighted_moments(
     power = _power_of(weights, axes)
     weights = weights * power
     total = total_weight(weights, x.shape, axes)
-    number = _positive(total)
+    number = nonzero(total)
 
     def mean_of(terms: Array) -> Array:
         return sum_along(weights * terms, axes) / number
@@ -141,7 +137,7 @@ def _derivative(
     weights = masked(weights, there)
     power = _power_of(weights, axes)
     weights = weights * power
-    number = _positive(total_weight(weights, upcast.x.shape, axes))
+    number = nonzero(total_weight(weights, upcast.x.shape, axes))
     of_count, of_mean, of_scaled = (jnp.zeros_like(moments.mean) for _ in range(3))
     deviation = centre(upcast.x, moments.mean, moments.mean_low, where)
     if x_tangent is not None:

@@ -46,6 +46,17 @@ def high_half(a: Array) -> Array:
     return _cut(a, (int(jnp.finfo(a.dtype).nmant) + 1) // 2)
 
 
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """The rounded sum and its rounding error, exactly (Knuth 1969).
+
+    Of numbers that no compiler computes in another way: a product, contracted with the sum to one
+    rounding, is not the number whose error is found.
+    """
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
 def pinned(a: Array) -> Array:
     """`a` without its last two digits: a number that no compiler can compute in another way.
 

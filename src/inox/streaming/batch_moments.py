@@ -1,8 +1,7 @@
 """The moments of one batch, by weights and masks, pooled over devices.
 
 They are those of :mod:`inox.functional.split_moments`, and with weights those of
-:mod:`inox.functional.weighted_moments`. The mean is a pair: rounded to float32 it would be off by
-half a unit in its last place, 3% of a deviation where the mean is a million of them.
+:mod:`inox.functional.weighted_moments`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -13,15 +12,14 @@ from jax import lax
 
 from ..functional.mapped_moments import gathered_moments
 from ..functional.means import Reduction, masked
+from ..functional.pairs import Pairs, pairs_of
 from ..functional.pooling import SplitMoments
 from ..functional.pooling import pool as pool_stacked
 from ..functional.pooling_over_devices import GATHERED, devices_along, pool_by_sums
 from ..functional.split_moments import split_moments, upcasting
 from ..functional.weighted_moments import weighted_moments
-from ..kernels.arithmetic import accumulator
+from ..kernels.arithmetic import accumulator, two_sum
 from ..kernels.explicit_sharding import split_as
-from ..nn.normalization.pooled_moments import two_sum
-from .pairs import Pairs
 
 Array = jax.Array
 Names = tuple[Hashable, ...]
@@ -60,7 +58,7 @@ def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pai
     with the number of devices.
     """
     if not names:
-        return [_as_pairs(part, (part.count, jnp.zeros_like(part.count))) for part in parts]
+        return [pairs_of(part) for part in parts]
     pooled: dict[int, Pairs] = {}
     for dtype in sorted({part.mean.dtype for part in parts}, key=str):
         chosen = [i for i, part in enumerate(parts) if part.mean.dtype == dtype]
@@ -83,15 +81,9 @@ def _pooled(part: SplitMoments, names: Names) -> Pairs:
         together = gathered_moments(part, names, counted=True)
         whole = pool_stacked(*together)
         count = [jnp.sum(half, 0) for half in _in_blocks(together.count)]
-    return _as_pairs(whole, two_sum(*count))
+    return pairs_of(whole, two_sum(*count))
 
 
 def _in_blocks(count: Array) -> tuple[Array, Array]:
     blocks = jnp.floor(count / BLOCK) * BLOCK
     return blocks, count - blocks
-
-
-def _as_pairs(moments: SplitMoments, count: tuple[Array, Array]) -> Pairs:
-    squares = count[0] * moments.var
-    mean = two_sum(moments.mean, moments.mean_low)
-    return Pairs(count, mean, (squares, jnp.zeros_like(squares)))

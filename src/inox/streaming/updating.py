@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, bound_names
-from ..kernels.explicit_sharding import alike
+from ..functional.pairs import Pairs, pool
 from .batch_moments import batch_moments, pooled_over_devices
 from .caller_checks import (
     check_count,
@@ -19,7 +19,6 @@ from .caller_checks import (
     masks_for,
     weights_for,
 )
-from .pairs import Pairs, pool
 from .stream import Stream
 
 Array = jax.Array
@@ -117,7 +116,7 @@ def _updated(
         parts.append(batch_moments(x, where, weight, rank))
     pooled = pooled_over_devices(parts, names)
     old = _parts_of(stream)
-    new = [pool(*_alike(a, b), max_count) for a, b in zip(old, pooled, strict=True)]
+    new = [pool(a, b, max_count) for a, b in zip(old, pooled, strict=True)]
     return _stream_of(new, stream)
 
 
@@ -163,7 +162,7 @@ def _merged(streams: tuple[Stream, ...]) -> Stream:
     together = _parts_of(streams[0])
     for stream in streams[1:]:
         parts = zip(together, _parts_of(stream), strict=True)
-        together = [pool(*_alike(a, b)) for a, b in parts]
+        together = [pool(a, b) for a, b in parts]
     return _stream_of(together, streams[0])
 
 
@@ -177,18 +176,3 @@ def _stream_of(parts: Sequence[Pairs], like: Stream) -> Stream:
     flat = [jax.tree.leaves(part) for part in parts]
     structure = jax.tree.structure(like.mean)
     return Stream(*(jax.tree.unflatten(structure, field) for field in zip(*flat, strict=True)))
-
-
-def _alike(old: Pairs, new: Pairs) -> tuple[Pairs, Pairs]:
-    """Both in the dtype of the first, and split over devices alike."""
-    dtype = old.mean[0].dtype
-    if new.mean[0].dtype != dtype:
-        new = Pairs(*(_cast(pair, dtype) for pair in new))
-    structure = jax.tree.structure((old, new))
-    return jax.tree.unflatten(structure, alike(*jax.tree.leaves((old, new))))
-
-
-def _cast(pair: tuple[Array, Array], dtype: Any) -> tuple[Array, Array]:
-    """A pair in another dtype: what that leaves of the larger number goes to the smaller one."""
-    high = pair[0].astype(dtype)
-    return high, ((pair[0] - high.astype(pair[0].dtype)) + pair[1]).astype(dtype)

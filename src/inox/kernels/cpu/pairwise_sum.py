@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..arithmetic import two_sum
 from ..kernel import Axes, Run
 
 Array = jax.Array
@@ -68,10 +69,9 @@ def _in_parts(x: Array, axes: Axes, part: int) -> Array:
 def _exactly_added(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
     """The sum of two numbers and what its rounding left (Knuth 1969), with theirs."""
     (a, left), (b, right) = one, other
-    total = a + b
-    added = total - a
+    total, rounding = two_sum(a, b)
     # Infinity minus infinity would hide that the sum has left the range.
-    rounding = jnp.where(jnp.isfinite(total), (a - (total - added)) + (b - added), 0)
+    rounding = jnp.where(jnp.isfinite(total), rounding, 0)
     return total, (left + right) + rounding
 
 

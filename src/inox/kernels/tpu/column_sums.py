@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..arithmetic import two_sum
 from ..jax_internals import pallas
-from .exact_arithmetic import two_sum
 from .lanes import LANES, Lanes, in_pairs
 
 Array = jax.Array

@@ -127,10 +127,3 @@ def reciprocal_roots(v: Array, estimate: Callable[[Array], Array] = lax.rsqrt) -
     root = (r + r * series) * chosen(2.0**30, 2.0**-30)
     square = (q + q * (e + e * (e + e * e))) * chosen(2.0**60, 2.0**-60)
     return Roots(jnp.where(empty, zero, root), jnp.where(empty, zero, square))
-
-
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """The rounded sum and its rounding error (Knuth 1969)."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)

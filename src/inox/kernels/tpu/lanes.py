@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..arithmetic import two_sum
 from ..jax_internals import pallas
-from .exact_arithmetic import two_sum
 
 Array = jax.Array
 

@@ -34,14 +34,15 @@ compiler computes in another way: a product, contracted with it, would not be ro
 leading digits, cut off by their bits, are added up, and what is left of it goes to the low half.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.arithmetic import high_half
-from ..nn.normalization.pooled_moments import two_sum
+from ..kernels.arithmetic import high_half, two_sum
+from ..kernels.explicit_sharding import alike
+from .pooling import SplitMoments, nonzero
 
 Array = jax.Array
 Pair = tuple[Array, Array]
@@ -59,6 +60,16 @@ class Pairs(NamedTuple):
     count: Pair  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
     mean: Pair
     squares: Pair
+
+
+def pairs_of(moments: SplitMoments, count: Pair | None = None) -> Pairs:
+    """The moments of an array in pairs; its count, where that is no pair itself, as it is."""
+    squares = moments.count * moments.var
+    none = jnp.zeros_like(squares)
+    # Rounded to float32, the mean would be off by half a unit in its last place: 3% of a deviation
+    # where it is a million of them, which would be taken for a spread.
+    mean = two_sum(moments.mean, moments.mean_low)
+    return Pairs((moments.count, none) if count is None else count, mean, (squares, none))
 
 
 def add(pair: Pair, term: Array, term_low: Array | None = None) -> Pair:
@@ -79,19 +90,21 @@ def pool(old: Pairs, new: Pairs, max_count: Array | None = None) -> Pairs:
     """The moments of two parts together; where `new` has nothing, `old` as it is.
 
     With `max_count` the count grows no further: what `new` brings beyond, `old` loses in weight,
-    so that an observation's weight decays by `1 - n / max_count` with each batch of n.
+    so that an observation's weight decays by `1 - n / max_count` with each batch of n. The result
+    is in the dtype of `old`, and split over devices as it is.
     """
+    old, new = _alike(old, new)
     count = add(old.count, *new.count)
     kept, number, within, added = old.count[0], new.count[0], old.squares, new.squares
     if max_count is not None:
         most = jnp.broadcast_to(max_count.astype(kept.dtype), kept.shape)
         excess = jnp.maximum((count[0] - most) + count[1], jnp.zeros_like(most))
         forgotten = jnp.minimum(excess, kept)
-        share = forgotten / _nonzero(kept)
+        share = forgotten / nonzero(kept)
         high, low = within
         within = add((high, low - low * share), -(high * share))
         kept = kept - forgotten
-        shrunk = jnp.minimum(most / _nonzero(number), jnp.ones_like(most))
+        shrunk = jnp.minimum(most / nonzero(number), jnp.ones_like(most))
         number = jnp.minimum(number, most)
         added = (added[0] * shrunk, added[1] * shrunk)
         full = excess > 0
@@ -99,7 +112,7 @@ def pool(old: Pairs, new: Pairs, max_count: Array | None = None) -> Pairs:
     larger = kept >= number
     base, other = _choose(larger, old.mean, new.mean), _choose(larger, new.mean, old.mean)
     delta = (other[0] - base[0]) + (other[1] - base[1])
-    weight = jnp.minimum(kept, number) / _nonzero(count[0])
+    weight = jnp.minimum(kept, number) / nonzero(count[0])
     mean = add(base, weight * delta)
     between = (jnp.maximum(kept, number) * weight) * lax.square(delta)
     squares = add(add(within, *added), between)
@@ -111,10 +124,21 @@ def pool(old: Pairs, new: Pairs, max_count: Array | None = None) -> Pairs:
     return Pairs(*(_choose(seen, after, before) for after, before in pairs))
 
 
-def _nonzero(number: Array) -> Array:
-    return jnp.where(number > 0, number, jnp.ones_like(number))
-
-
 def _choose(condition: Array, chosen: Pair, other: Pair) -> Pair:
     high, low = (jnp.where(condition, a, b) for a, b in zip(chosen, other, strict=True))
     return high, low
+
+
+def _alike(old: Pairs, new: Pairs) -> tuple[Pairs, Pairs]:
+    """Both in the dtype of the first, and split over devices alike."""
+    dtype = old.mean[0].dtype
+    if new.mean[0].dtype != dtype:
+        new = Pairs(*(_cast(pair, dtype) for pair in new))
+    structure = jax.tree.structure((old, new))
+    return jax.tree.unflatten(structure, alike(*jax.tree.leaves((old, new))))
+
+
+def _cast(pair: Pair, dtype: Any) -> Pair:
+    """A pair in another dtype: what that leaves of the larger number goes to the smaller one."""
+    high = pair[0].astype(dtype)
+    return high, ((pair[0] - high.astype(pair[0].dtype)) + pair[1]).astype(dtype)
