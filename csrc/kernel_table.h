@@ -68,13 +68,12 @@ struct ColumnMap {
   const double* t_factor;
 };
 
-// `count` contiguous numbers, of consecutive rows of `width`: those of an array of the element type
-// added to a residual, or what reaches their sum added up. The residual, its sum r, and what
-// belongs to r, are of the element type too, or of the accumulator's (`wide`).
+// `count` contiguous numbers, of consecutive rows of `width`, added to a residual. This and its sum
+// r are of the element type, or of the accumulator's (`wide`).
 struct Addition {
   int64_t count, width;
   bool wide;
-  bool past_cache;  // results but `sum` are stored past the caches; they are aligned to 64 bytes
+  bool past_cache;  // r is stored past the caches; it is aligned to 64 bytes
 };
 
 // A shift is too far from the mean where delta^2 is above this share of Q / n (row_sums.h).
@@ -99,9 +98,6 @@ struct ElementKernels {
   // r is the sum rounded, where it is given.
   void (*add_residual)(const Addition&, const void* x, const void* residual, const void* gate,
                        void* sum, void* r);
-  // dresidual = dsum + dr, where dr is given, and the same as dx, where that is.
-  void (*add_cotangents)(const Addition&, const void* dsum, const void* dr, void* dresidual,
-                         void* dx);
   // `count` numbers between the element type and the accumulator's.
   void (*to_accumulators)(const void* from, int64_t count, void* to);
   void (*from_accumulators)(const void* from, int64_t count, bool past_cache, void* to);

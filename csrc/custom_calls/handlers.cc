@@ -7,8 +7,8 @@
 //     inox_centred_sums         t, x, mean, mean_low         -> sum t, sum t (x - mean - mean_low)
 //
 //     inox_add_normalize  x, residual, gate, epsilon, scale, bias          -> y, r
-//     inox_add_cotangent  dy, dr, total, x, residual, epsilon, scale -> dresidual, dx,
-//                                                                             dscale, dbias
+//     inox_add_cotangent  dy, dr, total, x, residual, epsilon, scale
+//                                                          -> dresidual, dx, dscale, dbias
 //
 // Buffers are seen as rows of elements, whatever dimensions they have: so XLA never has to copy one
 // for its layout. The attribute `shape` tells those of x, (outer, inner, length, groups, channels),

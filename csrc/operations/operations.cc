@@ -8,10 +8,6 @@
 namespace inox {
 namespace {
 
-ThreadPool* unless_small(ThreadPool* pool, const Shape& shape, Element element) {
-  return shape.count() * size_of(element) < kInlineBytes ? nullptr : pool;
-}
-
 // Over one group there is no order among the elements of a sample: all are rows of one column,
 // which is divided over threads where a single slice would not be.
 Shape as_column(Shape shape) {
@@ -24,7 +20,7 @@ Shape as_column(Shape shape) {
 
 bool reduce(const Kernels& kernels, Reduction call, ThreadPool* pool) {
   call.shape = as_column(call.shape);
-  pool = unless_small(pool, call.shape, call.element);
+  pool = unless_small(pool, call.shape.count() * size_of(call.element));
   if (call.shape.length > 1) return reduce_columns(kernels, call, pool);
   reduce_slices(kernels, call, pool);
   return true;
@@ -33,13 +29,13 @@ bool reduce(const Kernels& kernels, Reduction call, ThreadPool* pool) {
 }  // namespace
 
 bool normalize(const Kernels& kernels, const Normalization& call, ThreadPool* pool) {
-  pool = unless_small(pool, call.shape, call.element);
+  pool = unless_small(pool, call.shape.count() * size_of(call.element));
   return call.shape.length > 1 ? normalize_columns(kernels, call, pool)
                                : normalize_rows(kernels, call, pool);
 }
 
 bool normalize_cotangent(const Kernels& kernels, const Normalization& call, ThreadPool* pool) {
-  pool = unless_small(pool, call.shape, call.element);
+  pool = unless_small(pool, call.shape.count() * size_of(call.element));
   return call.shape.length > 1 ? cotangent_columns(kernels, call, pool)
                                : cotangent_rows(kernels, call, pool);
 }

@@ -19,29 +19,27 @@ constexpr int64_t kRowsOfBlock = 8;
 class Chunks {
  public:
   Chunks(const Kernels& kernels, const ResidualNormalization& call)
-      : call_(call),
-        element_(call.norm.element),
-        accumulator_(accumulator_of(element_)),
-        row_(call.norm.shape.row()),
-        of_elements(kernels[element_]),
-        of_sums(kernels[accumulator_]) {
-    const int64_t rows = std::max<int64_t>(1, kChunkBytes / (row_ * size_of(accumulator_)));
+      : of_elements(kernels[call.norm.element]),
+        of_sums(kernels[accumulator_of(call.norm.element)]),
+        call_(call),
+        row_(call.norm.shape.row()) {
+    const int64_t rows = std::max<int64_t>(1, kChunkBytes / (row_ * bytes(true)));
     rows_ = rows < kRowsOfBlock ? rows : rows / kRowsOfBlock * kRowsOfBlock;
   }
 
   // How many numbers of float64 hold a chunk.
-  int64_t size() const { return divide_up(rows_ * row_ * size_of(accumulator_), 8); }
-  bool is_narrow() const { return element_ != accumulator_; }
+  int64_t size() const { return divide_up(rows_ * row_ * bytes(true), 8); }
+  bool is_narrow() const { return bytes(true) != bytes(false); }
 
   const void* at(const void* array, int64_t row, bool wide = false) const {
-    return advance(array, row * row_ * size_of(wide ? accumulator_ : element_));
+    return advance(array, row * row_ * bytes(wide));
   }
   void* at(void* array, int64_t row, bool wide = false) const {
-    return advance(array, row * row_ * size_of(wide ? accumulator_ : element_));
+    return advance(array, row * row_ * bytes(wide));
   }
-  bool may_pass(const void* to, bool wide = false) const {
-    return !to || may_pass_cache(to, call_.norm.shape.count(), row_,
-                                 size_of(wide ? accumulator_ : element_));
+  // Whether a result may be stored past the caches, in pieces of so many elements.
+  bool may_pass(const void* to, int64_t piece, bool wide = false) const {
+    return may_pass_cache(to, call_.norm.shape.count(), piece, bytes(wide));
   }
 
   // Calls body(first row, number of rows, number of elements).
@@ -72,19 +70,18 @@ class Chunks {
     return {count, row_, call_.wide, past_cache};
   }
 
- private:
-  const ResidualNormalization& call_;
-  Element element_, accumulator_;
-  int64_t row_, rows_;
-
- public:
   const ElementKernels& of_elements;
   const ElementKernels& of_sums;
-};
 
-ThreadPool* unless_small(ThreadPool* pool, const Normalization& norm) {
-  return norm.shape.count() * size_of(norm.element) < kInlineBytes ? nullptr : pool;
-}
+ private:
+  int64_t bytes(bool wide) const {
+    const Element element = call_.norm.element;
+    return size_of(wide ? accumulator_of(element) : element);
+  }
+
+  const ResidualNormalization& call_;
+  int64_t row_, rows_;
+};
 
 }  // namespace
 
@@ -92,13 +89,12 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
   const Normalization& norm = call.norm;
   const Chunks chunks(kernels, call);
   const bool of_rounded = call.of_rounded && chunks.is_narrow() && !call.wide;
-  const bool r_past_cache = !of_rounded && chunks.may_pass(call.r, call.wide);
-  const bool y_past_cache =
-      chunks.may_pass(norm.y) && norm.shape.channels * size_of(norm.element) % kLine == 0;
+  const bool r_past_cache = !of_rounded && chunks.may_pass(call.r, norm.shape.row(), call.wide);
+  const bool y_past_cache = chunks.may_pass(norm.y, norm.shape.channels);
   const int64_t row_bytes = 4 * norm.shape.row() * size_of(norm.element);
   return for_each_part_of_rows(
-      norm, unless_small(pool, norm), row_bytes, chunks.size(),
-      [&](int64_t o, int64_t begin, int64_t end, double*, double*, double* sum) {
+      norm, unless_small(pool, norm.shape.count() * size_of(norm.element)), row_bytes,
+      chunks.size(), [&](int64_t o, int64_t begin, int64_t end, double*, double*, double* sum) {
     const void* gate = of_outer(norm, call.gate, o);
     const void* scale = of_outer(norm, norm.scale, o);
     const void* bias = of_outer(norm, norm.bias, o);
@@ -129,16 +125,16 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
 bool add_cotangent(const Kernels& kernels, const ResidualNormalization& call, ThreadPool* pool) {
   const Normalization& norm = call.norm;
   const Chunks chunks(kernels, call);
-  const bool past_cache = !chunks.is_narrow() && call.dresidual &&
-                          may_pass_cache(call.dresidual, norm.shape.count(), norm.shape.channels,
-                                         size_of(norm.element));
+  const bool past_cache =
+      !chunks.is_narrow() && call.dresidual && chunks.may_pass(call.dresidual, norm.shape.channels);
   const int64_t row_bytes = 4 * norm.shape.row() * size_of(norm.element);
   const bool is_sum = call.total && (call.wide || !chunks.is_narrow());
   return for_each_part_of_rows(
-      norm, unless_small(pool, norm), row_bytes, 2 * chunks.size(),
+      norm, unless_small(pool, norm.shape.count() * size_of(norm.element)), row_bytes,
+      3 * chunks.size(),
       [&](int64_t o, int64_t begin, int64_t end, double* dscale, double* dbias, double* buffer) {
     const void* scale = of_outer(norm, norm.scale, o);
-    double* own = buffer + chunks.size();
+    double *own = buffer + chunks.size(), *widened = own + chunks.size();
     chunks.for_each(begin, end, [&](int64_t row, int64_t rows, int64_t count) {
       const void* sum = is_sum ? chunks.at(call.total, row, call.wide) : own;
       if (!call.total) {
@@ -149,24 +145,27 @@ bool add_cotangent(const Kernels& kernels, const ResidualNormalization& call, Th
         chunks.of_elements.to_accumulators(chunks.at(call.total, row), count, own);
       }
       const void* dy = chunks.at(norm.dy, row);
-      const void* dr = chunks.at(call.dr, row, call.wide);
       void* dresidual = chunks.at(call.dresidual, row, call.wide);
       void* dx = chunks.at(call.dx, row);
       Rows of = chunks.rows(sum, dy, scale, nullptr, dresidual ? dresidual : buffer, past_cache);
-      of.dr = dr;
+      of.dr = chunks.at(call.dr, row, call.wide);
       if (!chunks.is_narrow()) {
         chunks.of_sums.cotangent_rows(of, 0, rows, dscale, dbias);
-        return;
-      }
-      if (chunks.of_elements.cotangent_sums(of, call.wide, 0, rows, dscale, dbias)) {
+      } else if (chunks.of_elements.cotangent_sums(of, call.wide, 0, rows, dscale, dbias)) {
         if (dx) chunks.of_elements.from_accumulators(of.y, count, false, dx);
-        return;
+      } else {
+        // Widened, and rounded at the end, in place of dy: each number is read before it is
+        // written.
+        chunks.of_elements.to_accumulators(dy, count, buffer);
+        of.dy = buffer;
+        if (!call.wide) {
+          of.y = buffer;
+          if (of.dr) chunks.of_elements.to_accumulators(of.dr, count, widened), of.dr = widened;
+        }
+        chunks.of_sums.cotangent_rows(of, 0, rows, dscale, dbias);
+        void* narrow = call.wide ? dx : dresidual;
+        if (narrow) chunks.of_elements.from_accumulators(of.y, count, false, narrow);
       }
-      // In place of a dy that was widened: each number is read before it is written.
-      chunks.of_elements.to_accumulators(dy, count, buffer);
-      chunks.of_sums.cotangent_rows(chunks.rows(sum, buffer, scale, nullptr, buffer, false), 0,
-                                    rows, dscale, dbias);
-      chunks.of_elements.add_cotangents(chunks.addition(count, false), buffer, dr, dresidual, dx);
     });
   });
 }

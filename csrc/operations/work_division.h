@@ -12,6 +12,13 @@ inline constexpr int64_t kTaskBytes = 256 << 10;
 // Below this a call runs on the caller's thread: waking another one takes as long.
 inline constexpr int64_t kInlineBytes = 64 << 10;
 
+class ThreadPool;
+
+// The pool for a call that reads so much; none for a small one.
+inline ThreadPool* unless_small(ThreadPool* pool, int64_t bytes) {
+  return bytes < kInlineBytes ? nullptr : pool;
+}
+
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // `inner` items in each of `outer` groups, divided into parts of consecutive items; a part never

@@ -29,7 +29,6 @@ constexpr ElementKernels kernels_of() {
           column_cotangent<T>,
           widen_numbers<T>,
           add_residual<T>,
-          add_cotangents<T>,
           to_accumulators<T>,
           from_accumulators<T>,
           normalize_sums<T>,

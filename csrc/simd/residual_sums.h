@@ -72,31 +72,6 @@ void add_residual(const Addition& call, const void* x, const void* residual, con
   }
 }
 
-template <class T, class R>
-void add_cotangents_as(const Addition& call, const Accumulator<T>* dsum, const R* dr, R* dresidual,
-                       T* dx) {
-  using V = AccumulatorVector<T>;
-  const bool past_cache = call.past_cache;
-  for_each_vector<V>(call.count, [&](int64_t i, auto... count) __attribute__((always_inline)) {
-    V v = load<V>(dsum + i, count...);
-    if (dr) v += load<V>(dr + i, count...);
-    store_if(dresidual ? dresidual + i : nullptr, v, past_cache, count...);
-    store_if(dx ? dx + i : nullptr, v, past_cache, count...);
-  });
-  if (past_cache) end_stores_past_cache();
-}
-
-template <class T>
-void add_cotangents(const Addition& call, const void* dsum, const void* dr, void* dresidual,
-                    void* dx) {
-  using A = Accumulator<T>;
-  if (call.wide) {
-    add_cotangents_as<T, A>(call, (const A*)dsum, (const A*)dr, (A*)dresidual, (T*)dx);
-  } else {
-    add_cotangents_as<T, T>(call, (const A*)dsum, (const T*)dr, (T*)dresidual, (T*)dx);
-  }
-}
-
 template <class T>
 void to_accumulators(const void* from, int64_t count, void* to) {
   using A = Accumulator<T>;
