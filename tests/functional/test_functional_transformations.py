@@ -216,7 +216,7 @@ def test_eval_shape_agrees_with_the_values():
                 )
                 for name in operation.results:
                     assert shapes[name].shape == exact[name].shape
-                    expected = dtype if name == "y" else np.float32
+                    expected = dtype if name in ("y", "r") else np.float32
                     assert shapes[name].dtype == expected, (operation.name, name)
 
 

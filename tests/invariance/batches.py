@@ -60,6 +60,8 @@ def draw(operation: Operation, example: Layout, dtype: Any, seed: int = 0) -> Ba
     layout = in_batch(example)
     shared = operation.draw(layout, dtype, seed, np.float64 if dtype == np.float64 else np.float32)
     del shared["x"]
+    if "residual" in shared:  # each example's sum is with the same one, as with a constant
+        shared["residual"] = shared["residual"][0]
     each = kinds(rng, example.shape, dtype)
     x = np.stack([next(each) for _ in range(EXAMPLES)]).astype(dtype)
     dy = rng.standard_normal(x.shape)
@@ -76,6 +78,8 @@ def run(operation: Operation, example: Layout, implementation: str | None) -> Pr
 
         def y(x: Any, trained: dict[str, Any]) -> Any:
             arrays = {"x": x, **trained, **fixed}
+            if "residual" in arrays:
+                arrays["residual"] = jnp.broadcast_to(arrays["residual"], x.shape)
             settings = {**example.static, "implementation": implementation}
             return operation.call(arrays, None, **settings)["y"]
 

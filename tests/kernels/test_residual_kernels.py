@@ -132,3 +132,28 @@ def test_what_is_kept_for_the_backward_pass(types, rng):
         assert sorted(str(leaf.dtype) for leaf in large) == sorted(
             str(jnp.dtype(t)) for t in (types[1:] if alone else types)
         )
+
+
+@pytest.mark.parametrize(
+    "types", TYPES[1:4:2], ids=lambda types: "-".join(t.__name__ for t in types)
+)
+def test_vmap_over_some_operands_alone_keeps_the_bits(types, rng):
+    """Whatever is mapped and what is not, results and gradients are those of each by itself."""
+    arrays = drawn(rng, (8, 96), types, False, True)
+    several = {name: np.stack([array, array[::-1], 2 * array]) for name, array in arrays.items()}
+    dy, dr = (rng.normal(size=(8, 96)).astype(dtype) for dtype in types)
+
+    def both(arrays):
+        results, pullback = jax.vjp(lambda a: functional.add_layer_norm(**a), arrays)
+        return *results, *pullback((dy, dr))[0].values()
+
+    for mapped in (("x",), ("residual",), ("scale",), ("bias",), ("x", "scale"), ("x", "residual")):
+        given = {name: several[name] if name in mapped else arrays[name] for name in arrays}
+        axes = {name: 0 if name in mapped else None for name in arrays}
+        program = jax.jit(jax.vmap(both, (axes,))).lower(given)
+        assert program.as_text().count("custom_call @inox_add_") == 2, mapped
+        alone = jax.jit(both)
+        for i, results in enumerate(zip(*map(np.asarray, program.compile()(given)), strict=True)):
+            one = {name: given[name][i] if name in mapped else given[name] for name in given}
+            for found, expected in zip(results, alone(one), strict=True):
+                np.testing.assert_array_equal(found, np.asarray(expected), err_msg=f"{mapped}")

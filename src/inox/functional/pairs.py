@@ -74,8 +74,9 @@ def pairs_of(moments: SplitMoments, count: Pair | None = None) -> Pairs:
 
 def add(pair: Pair, term: Array, term_low: Array | None = None) -> Pair:
     """A pair plus a number, or another pair."""
-    leading = high_half(term)
-    rest = term - leading
+    known = jnp.isfinite(term)  # of an infinity no digits can be cut off
+    leading = jnp.where(known, high_half(term), term)
+    rest = jnp.where(known, term - leading, jnp.zeros_like(term))
     total, error = two_sum(pair[0], leading)
     total, more = two_sum(total, rest)
     low = (pair[1] + error) + more

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import accumulator
 from ..kernel import Axes, Run
-from ..varying import gradient_varies, varies
+from ..varying import gradient_varies, joint_shape, varies
 from .custom_call import call, nothing, supported
 from .views import View, view
 
@@ -24,11 +25,14 @@ def _view_of_rows(
     return found if found is not None and found.sizes("M") == (1,) else None
 
 
-def _same_shape(operands: Mapping[str, Any], names: Sequence[str]) -> bool:
-    """Whether all arrays of these names that are there have one shape, which spans all operands."""
-    shapes = {operands[name].shape for name in names if name in operands}
-    joint = np.broadcast_shapes(*(array.shape for array in operands.values()))
-    return shapes == {joint}
+def _joint(operands: Mapping[str, Any], *names: str) -> tuple[int, ...]:
+    """The shape that the operands of these names have together, of those that are there."""
+    return joint_shape(*(operands[name] for name in names if name in operands))
+
+
+def _without_repeats(array: Array, shape: Sequence[int]) -> Array:
+    """Size 1 along each dimension that `shape` has once: all of it is the same there."""
+    return array[tuple(slice(1) if n == 1 else slice(None) for n in shape)]
 
 
 def _fits(operands: Mapping[str, Any], element: np.dtype, of_sum: np.dtype) -> bool:
@@ -52,14 +56,15 @@ def add_normalize(
     residual_dtype: np.dtype,
     of_rounded: bool,
 ) -> Run | None:
-    """The kernel of `add_normalize`."""
+    """The kernel of `add_normalize`; arrays that `vmap` leaves without its axis are repeated."""
     x, residual = operands["x"], operands["residual"]
     if not supported(x) or out_dtype != x.dtype or residual_dtype != residual.dtype:
         return None
-    if not _fits(operands, x.dtype, residual.dtype) or not _same_shape(operands, ("x", "residual")):
+    if not _fits(operands, x.dtype, residual.dtype):
         return None
     parameters = [operands[name] for name in ("gate", "scale", "bias") if name in operands]
-    found = _view_of_rows(x.shape, axes, [varies(p.shape) for p in parameters])
+    of_sum, shape = _joint(operands, "x", "residual", "gate"), joint_shape(x, residual, *parameters)
+    found = _view_of_rows(shape, axes, [varies(p.shape) for p in parameters])
     if found is None:
         return None
     seen: View = found
@@ -76,12 +81,12 @@ def add_normalize(
         gate, scale, bias = (
             nothing(epsilon.dtype) if p is None else seen.parameter(p) for p in (gate, scale, bias)
         )
-        count = math.prod(x.shape)
+        count = math.prod(shape)
         y, r = call(
             "inox_add_normalize",
             [(count, x.dtype), (count, residual.dtype)],
-            x,
-            residual,
+            jnp.broadcast_to(x, shape),
+            jnp.broadcast_to(residual, shape),
             gate,
             epsilon,
             scale,
@@ -90,7 +95,8 @@ def add_normalize(
             centred=np.bool_(centred),
             of_rounded=np.bool_(of_rounded),
         )
-        return y.reshape(x.shape), r.reshape(x.shape)
+        # The sum doesn't depend on what only scale and bias are mapped over.
+        return y.reshape(shape), _without_repeats(r.reshape(shape), of_sum)
 
     return run
 
@@ -111,6 +117,9 @@ def add_cotangent(
     wanted = {name: shared for name, shared, _ in outputs}
     kinds = {name: kind for name, _, kind in outputs}
     arrays = ("dy", "dr", "total", "x", "residual")
+    shape = _joint(operands, *arrays, "scale")
+    # Under `vmap` over some operands alone a sum may not depend on what is mapped.
+    spans = {"scale_tangent": _joint(operands, *arrays), "bias_tangent": operands["dy"].shape}
     if (
         not supported(operands["dy"])
         or operands["dy"].dtype != element
@@ -124,10 +133,8 @@ def add_cotangent(
             if name in operands
         )
         or not _fits(operands, element, of_sum)
-        or not _same_shape(operands, arrays)
     ):
         return None
-    shape = operands["dy"].shape
     flags = [varies(operands["scale"].shape)] if "scale" in operands else []
     flags += [
         gradient_varies(shape, shared)
@@ -142,6 +149,13 @@ def add_cotangent(
     of_residual = "residual_tangent" in wanted or of_sum == element
     of_x = "x_tangent" in wanted and of_sum != element
 
+    def whole(array: Array | None, dtype: np.dtype) -> Array:
+        return nothing(dtype) if array is None else jnp.broadcast_to(array, shape)
+
+    def summed(terms: Array, name: str) -> Array:
+        gradient = seen.gradient(terms, wanted[name])
+        return _without_repeats(gradient, spans[name])
+
     def run(
         *,
         dy: Array,
@@ -152,7 +166,6 @@ def add_cotangent(
         residual: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[Array, ...]:
-        none, small = nothing(epsilon.dtype), nothing(element)
         parameter, count = math.prod(seen.sizes("PGC")), math.prod(shape)
         formed = total is None
         dresidual, dx, dscale, dbias = call(
@@ -163,21 +176,21 @@ def add_cotangent(
                 (parameter if "scale_tangent" in wanted else 0, epsilon.dtype),
                 (parameter if "bias_tangent" in wanted else 0, epsilon.dtype),
             ],
-            dy,
-            nothing(of_sum) if dr is None else dr,
-            nothing(of_sum) if total is None else total,
-            x if formed and x is not None else small,
-            residual if formed and residual is not None else nothing(of_sum),
+            jnp.broadcast_to(dy, shape),
+            whole(dr, of_sum),
+            whole(total, of_sum),
+            whole(x if formed else None, element),
+            whole(residual if formed else None, of_sum),
             epsilon,
-            none if scale is None else seen.parameter(scale),
+            nothing(epsilon.dtype) if scale is None else seen.parameter(scale),
             shape=seen.sizes(),
             centred=np.bool_(centred),
         )
         results = {
             "residual_tangent": lambda: dresidual.reshape(shape),
             "x_tangent": lambda: (dx if of_x else dresidual).reshape(shape),
-            "scale_tangent": lambda: seen.gradient(dscale, wanted["scale_tangent"]),
-            "bias_tangent": lambda: seen.gradient(dbias, wanted["bias_tangent"]),
+            "scale_tangent": lambda: summed(dscale, "scale_tangent"),
+            "bias_tangent": lambda: summed(dbias, "bias_tangent"),
         }
         return tuple(results[name]() for name in wanted)
 
