@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance import sources
+from conformance import building, sources
 from conformance.suites import FLAX, Suite
 
 ROOT = Path(__file__).parents[1]
@@ -47,12 +48,13 @@ def jobs(suites: list[Suite]) -> list[Job]:
     return found
 
 
-def run(job: Job, classes: str) -> dict[str, dict]:
+def run(job: Job, classes: str, chosen: Sequence[str]) -> dict[str, dict]:
     """Run a file of tests.
 
     Args:
         job: The file.
         classes: Whose classes are built: "ours" or "framework".
+        chosen: The tests of it to run, by the names that pytest gives them; all if there is none.
 
     Returns:
         For each test how it ended, what it built, and its error.
@@ -64,7 +66,8 @@ def run(job: Job, classes: str) -> dict[str, dict]:
     command += ["-p", "no:cacheprovider", "--quiet", "--tb=short"]
     command += ["-c", str(job.configuration), "--rootdir", str(job.root), "-k", job.chosen]
     command += ["--frameworks", ",".join(job.suite.frameworks), "--classes", classes]
-    command += ["--record", str(record), str(job.folder / job.file)]
+    command += ["--record", str(record)]
+    command += [str(job.root / test) for test in chosen] or [str(job.folder / job.file)]
     try:
         finished = subprocess.run(
             command,
@@ -101,9 +104,13 @@ def environment(devices: int) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in dropped} | changed
 
 
-def run_all(todo: list[Job], classes: str, at_a_time: int) -> Iterator[tuple[Job, dict[str, dict]]]:
+def run_all(todo: list[Job], options: Namespace) -> Iterator[tuple[Job, dict[str, dict]]]:
     """Run files of tests, several at a time; each is given back when it is done."""
-    with ThreadPoolExecutor(at_a_time) as pool:
-        running = {pool.submit(run, job, classes): job for job in todo}
+
+    def chosen(job: Job) -> list[str]:
+        return building.known(job.suite.name, job.file) if options.building else []
+
+    with ThreadPoolExecutor(options.n) as pool:
+        running = {pool.submit(run, job, options.classes, chosen(job)): job for job in todo}
         for done in as_completed(running):
             yield running[done], done.result()

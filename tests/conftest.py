@@ -28,12 +28,16 @@ import jax
 import numpy as np
 import pytest
 
+from tests import compiling
+
 # A silent promotion (bfloat16 to float32, a vector against a matrix) hides a mistake in a
 # library that promises the dtype and shape of every result.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # A result read from a cache on disk wouldn't show what this version of the code compiles to.
 jax.config.update("jax_enable_compilation_cache", False)
+
+compiling.install()
 
 # Derandomized: the examples depend on the test's source alone, so a failure is seen again.
 # No deadline: the first example of a test compiles, and takes far longer than the others.
@@ -95,6 +99,13 @@ def pytest_pycollect_makemodule(
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """XLA works for a test as hard as the test is to say something about it."""
+    marks = {mark.name for mark in item.iter_markers()}
+    compiling.choose(compiling.wants_quick(item.path, Path(__file__).parent, marks))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Skip tests that import a missing library when they run."""
@@ -130,11 +141,3 @@ def standard_promotion() -> Iterator[None]:
     """JAX's usual promotion, for tests that call a library which relies on it."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
-
-
-@pytest.fixture
-def compiled_quickly() -> Iterator[None]:
-    """XLA spends little on its own code: for tests of what is decided before, or in our kernels."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

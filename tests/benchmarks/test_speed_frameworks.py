@@ -10,7 +10,10 @@ from benchmarks.speed import bars, command, framework_models, frameworks, sectio
 from benchmarks.speed.framework_models import MODELS, Steps
 from tests.conftest import import_peer
 
-pytestmark = pytest.mark.usefixtures("standard_promotion", "compiled_quickly")
+pytestmark = [
+    pytest.mark.usefixtures("standard_promotion"),
+    pytest.mark.compiled_quickly,
+]
 
 
 @pytest.mark.parametrize("name", MODELS)

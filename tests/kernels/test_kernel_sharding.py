@@ -21,7 +21,7 @@ from tests.kernels.kernel_cases import (
 )
 from tests.kernels.test_lowering import needs_kernels
 
-pytestmark = [needs_kernels, pytest.mark.usefixtures("compiled_quickly")]
+pytestmark = [needs_kernels, pytest.mark.compiled_quickly]
 EACH_NORM = pytest.mark.parametrize("name", NORMS)
 
 

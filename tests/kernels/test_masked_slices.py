@@ -14,7 +14,7 @@ pytestmark = [
         not library().available,
         reason="the kernels are switched off, or not part of the installation",
     ),
-    pytest.mark.usefixtures("compiled_quickly"),
+    pytest.mark.compiled_quickly,
 ]
 # x of (N, L, C), the shape of the mask, (x, scale, bias, where, implementation) -> y
 TOKENS = (3, 11, 24)
