@@ -34,6 +34,11 @@ def options(*arguments: Any, **settings: Any) -> Any:
     return asked
 
 
+def quick_flags() -> str:
+    """The same for a process of its own, as `XLA_FLAGS`."""
+    return " ".join(f"--{name}={int(value)}" for name, value in QUICKLY.items())
+
+
 def install() -> None:
     """Have JAX ask here."""
     compiler.get_compile_options = options

@@ -1,18 +1,20 @@
 """The logic of the harness that runs the frameworks' tests; `make conformance` runs those."""
 
 import io
+import json
 import sys
 import tarfile
 from types import ModuleType
 
 import pytest
 
-from conformance import outcomes, page, sources
+from conformance import building, outcomes, page, sources
 from conformance.exchange import Constructions, OwnClassBuilt, put_in_place
 from conformance.outcomes import FAILED, NOT_OURS, PASSED, FileResult, complaints, outcome_of
 from conformance.reasons import DEFECT, NOT_APPLICABLE, REASONS, Reason
 from conformance.suites import SUITES
 
+SUITE = {suite.name for suite in SUITES}
 KNOWN = Reason("nnx", "::test_far*", DEFECT, "theirs is 0.1 off")
 
 
@@ -81,6 +83,36 @@ def test_the_page_counts_and_explains():
     assert "| all |  | 1 | 0 | 14 | 0 | 17 | 1 |" in text
     assert text.count(KNOWN.text) == 1
     assert "`test_far11` and 2 more" in text
+
+
+def test_tests_that_build_a_class_are_known_for_one_version_alone(monkeypatch, tmp_path):
+    """Those that build none are left out; of another version all are run, as of a whole file."""
+    monkeypatch.setattr(building, "LIST", tmp_path / "building.json")
+    monkeypatch.setattr(building, "version", lambda name: "0.1")
+    found = results(
+        ("test_near", record("passed", LayerNorm=2)),
+        ("test_none", record("passed")),
+        ("test_skipped", record("skipped", "no network")),
+    )
+    assert building.known("nnx", "a_test.py") == []
+    building.write(found)
+    assert building.known("nnx", "a_test.py") == ["::test_near", "::test_skipped"]
+    assert building.known("nnx", "b_test.py") == []
+    building.write(results(("test_near", record("passed", LayerNorm=2))))
+    assert building.known("nnx", "a_test.py") == []
+    building.write(found)
+    monkeypatch.setattr(building, "version", lambda name: "0.2")
+    assert building.known("nnx", "a_test.py") == []
+
+
+def test_the_list_of_tests_is_the_one_of_the_page():
+    """As many tests as the page counts, file by file."""
+    ((_, lists),) = json.loads(building.LIST.read_text()).items()
+    rows = page.PAGE.read_text().split("<!-- end of our classes -->")[0].splitlines()
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows if row.startswith("| ")]
+    counted = {f"{c[1]} {c[2].strip('`')}": sum(map(int, c[3:7])) for c in cells if c[1] in SUITE}
+    assert {name: len(tests) for name, tests in lists.items()}.items() <= counted.items()
+    assert len(lists) == 14
 
 
 class Own:

@@ -1,11 +1,9 @@
 """The README's Python blocks run, top to bottom, as one program."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.documentation import program_of, python_blocks
+from tests.documentation import program_of, python_blocks, run_as_a_program
 
 README = Path(__file__).parents[1] / "README.md"
 LONGEST_EXAMPLE = 25
@@ -37,16 +35,6 @@ def test_blocks_run(tmp_path, peer):
     Each block may use what the ones before it defined, as a reader would expect. Lines are kept
     at their place, so that a traceback names the README's line.
     """
-    program = program_of(README)
-    for library in sorted(imported_by(program)):
+    for library in sorted(imported_by(program_of(README))):
         peer(library)
-    script = tmp_path / "README.md.py"
-    script.write_text(program, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_as_a_program(README, tmp_path)

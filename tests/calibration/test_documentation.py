@@ -1,14 +1,11 @@
 """The page on batch statistics: its Python blocks run, its pictures and commands are there."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.documentation import program_of
+from tests.documentation import run_as_a_program
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "batch-statistics.md"
@@ -18,23 +15,10 @@ def test_blocks_run(tmp_path, peer):
     """The blocks run as one program in a fresh process, with JAX's own promotion, and no warning.
 
     But for the one that Orbax raises: it logs by a method that the standard library deprecates.
-    The code generator optimizes less than usual, which saves a third of the time.
     """
     pytest.importorskip("orbax.checkpoint")
-    source = program_of(PAGE)
-    assert source.count("assert") >= 10
-    script = tmp_path / "batch-statistics.md.py"
-    script.write_text(source, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(script)],
-        cwd=tmp_path,
-        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "z of the mean" in done.stdout
+    quiet = ("-W", "ignore::DeprecationWarning")
+    assert "z of the mean" in run_as_a_program(PAGE, tmp_path, *quiet, asserts=10)
 
 
 def test_pictures_and_programs_are_there():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation import program_of
+from tests.documentation import run_as_a_program
 from tests.user_environment import user_environment
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +29,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_blocks_run(tmp_path):
     """The blocks run as one program in a fresh process, with JAX's own settings, and no warning."""
-    source = program_of(PAGE)
-    assert source.count("assert") >= 8
-    script = tmp_path / "distributed.md.py"
-    script.write_text(source, encoding="utf-8")
-    done = run(tmp_path, "-W", "error", str(script))
-    assert done.returncode == 0, done.stderr
+    run_as_a_program(PAGE, tmp_path, asserts=8)
 
 
 def test_links_and_programs_are_there():

@@ -1,13 +1,11 @@
 """The pages on other frameworks: their Python blocks run, each page as one program."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.documentation import program_of
+from tests.documentation import run_as_a_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,16 +33,5 @@ def test_blocks_run(name, tmp_path, peer):
     page = PAGES[name]
     for library in page.libraries:
         peer(library)
-    source = program_of(ROOT / "docs" / f"{name}.md")
-    assert source.count("assert") >= page.asserts
-    script = tmp_path / f"{name}.md.py"
-    script.write_text(source, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert page.prints in done.stdout
+    path = ROOT / "docs" / f"{name}.md"
+    assert page.prints in run_as_a_program(path, tmp_path, asserts=page.asserts)

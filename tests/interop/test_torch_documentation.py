@@ -1,12 +1,9 @@
 """The page on checkpoints: its Python blocks run as one program."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.documentation import program_of
+from tests.documentation import run_as_a_program
 
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 
@@ -18,20 +15,8 @@ def test_blocks_run(tmp_path, peer):
     """
     peer("torch")
     peer("keras")
-    source = program_of(PAGE)
-    assert source.count("assert") >= 10
-    script = tmp_path / "checkpoints.md.py"
-    script.write_text(source, encoding="utf-8")
-    options = ["-W", "error", "-W", "ignore:__array__ implementation:DeprecationWarning"]
-    done = subprocess.run(
-        [sys.executable, *options, str(script)],
-        cwd=tmp_path,
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    quiet = ("-W", "ignore:__array__ implementation:DeprecationWarning")
+    run_as_a_program(PAGE, tmp_path, *quiet, asserts=10, KERAS_BACKEND="jax")
 
 
 def test_every_layer_of_torch_is_in_the_table(peer):

@@ -2,15 +2,12 @@
 
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from tests.documentation import program_of
-from tests.user_environment import user_environment
+from tests.documentation import run_as_a_program
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "streaming.md"
@@ -29,19 +26,7 @@ def program(name: str) -> ModuleType:
 
 def test_blocks_run(tmp_path):
     """The blocks run as one program in a fresh process, and no warning is raised."""
-    source = program_of(PAGE)
-    assert source.count("assert") >= 10
-    script = tmp_path / "streaming.md.py"
-    script.write_text(source, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
-        env=user_environment(JAX_DISABLE_MOST_OPTIMIZATIONS="1"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_as_a_program(PAGE, tmp_path, asserts=10)
 
 
 def test_pictures_and_programs_are_there():
