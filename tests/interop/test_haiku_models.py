@@ -35,7 +35,14 @@ def evaluated(network):
     return jax.jit(lambda parameters, state, x: network.apply(parameters, state, None, x, False)[0])
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+# In double precision XLA's own loops do the convolutions, in which its effort is well spent.
+BUILT = [
+    pytest.param(name, marks=pytest.mark.compiled_as_for_users if name == "resnet" else ())
+    for name in NETWORKS
+]
+
+
+@pytest.fixture(scope="module", params=BUILT)
 def runs(request):
     """Both networks, and what 20 steps of training make of the same parameters in each."""
     theirs, mine, data, bound = NETWORKS[request.param]
