@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
+.PHONY: help test demo docs links demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,14 @@ test: $(VENV)/.installed-test  ## Run the whole test suite (ARGS: further pytest
 
 demo: $(VENV)/.installed-demo  ## Train the digits example four ways (ARGS="--help" tells its options)
 	$(BIN)/python examples/digits/run.py $(ARGS)
+
+# Warnings are errors: a reference that leads nowhere, a cell that raises, a public name on no page.
+docs: $(VENV)/.installed-docs  ## Build the site of docs/ into build/site, and run what its pages compute
+	$(BIN)/python -m sphinx -b html -W --keep-going -q $(ARGS) docs build/site
+	@echo "build/site/index.html"
+
+links: $(VENV)/.installed-docs  ## Ask for every address that the site links to
+	$(BIN)/python -m sphinx -b linkcheck -q -D nb_execution_mode=off docs build/links
 
 demo-distributed: $(VENV)/.installed-demo  ## Train in two processes joined by JAX, and compare with one (ARGS="--help")
 	$(BIN)/python examples/distributed/run.py $(ARGS)
@@ -142,6 +150,7 @@ $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-conformance: EXTRAS := conformance
 $(VENV)/.installed-lint: EXTRAS := lint
+$(VENV)/.installed-docs: EXTRAS := docs
 $(VENV)/.installed-%: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet "inox-normalization[$(EXTRAS)]"
 	@touch $@

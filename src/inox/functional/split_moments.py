@@ -29,11 +29,11 @@ of it is left. (Without a mask that would be 1.4 times slower than the left form
 by the reciprocal of the count. Then a slice of n copies of c has deviation exactly 0: x - m is a
 few units in the last place of c, k of them, n k is a number of few bits, and (n k) / n is exact.
 Squares of numbers up to 1e18 would overflow a sum of a million: they are scaled by a power of two
-before they are squared, :func:`.means.mean_square`.
+before they are squared, ``mean_square`` of :mod:`.means`.
 
 **The derivative.** :math:`\dot m = \langle \dot x \rangle`, :math:`\dot \delta = 0` (it is a
 rounding error) and :math:`\dot v = 2 \langle (x - m - \delta) \dot x \rangle`: two sums,
-:data:`CENTRED_SUMS`, linear in :math:`\dot x`, whose transpose is elementwise.
+``CENTRED_SUMS``, linear in :math:`\dot x`, whose transpose is elementwise.
 
 The variance goes as the square of the spread, its cotangent as the inverse square: with a spread
 of 1e18, or 1e-18, one of them is not a float32. So what is handed on is :math:`s^2 v`, with a
