@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo docs links demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
+.PHONY: help test demo docs links dist demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,21 @@ $(PLATFORMS)/.installed: benchmarks/platforms/requirements.txt
 conformance: $(VENV)/.installed-conformance  ## Run the frameworks' own tests on our classes (ARGS="--only linen"; "--help" tells all)
 	$(BIN)/python -m conformance $(ARGS)
 
+# The source distribution, and the wheel that is made of it, named for the oldest glibc that it runs
+# on. Both are installed into an environment of their own and tried.
+dist: $(VENV)/.installed-dist  ## Build the source distribution and the wheel into dist/, check and try them
+	rm -rf dist build/dist
+	$(BIN)/python -m build --outdir build/dist
+	mkdir -p dist && mv build/dist/*.tar.gz dist/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist build/dist/*.whl
+	$(BIN)/python -m twine check --strict dist/*
+	@ls -l dist
+	@for file in $(CURDIR)/dist/*; do \
+	  rm -rf build/dist/tried && $(BIN)/python -m venv build/dist/tried && \
+	  build/dist/tried/bin/python -m pip install --quiet $$file && \
+	  (cd build/dist && INOX_REQUIRE_KERNELS=1 tried/bin/python -m inox) || exit 1; \
+	done
+
 # The kernels' own test program, with each set of sanitizers and each instruction set. It says
 # "skipped" for one that this processor lacks.
 SANITIZERS ?= address,undefined thread
@@ -151,6 +166,7 @@ $(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-conformance: EXTRAS := conformance
 $(VENV)/.installed-lint: EXTRAS := lint
 $(VENV)/.installed-docs: EXTRAS := docs
+$(VENV)/.installed-dist: EXTRAS := dist
 $(VENV)/.installed-%: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet "inox-normalization[$(EXTRAS)]"
 	@touch $@
