@@ -31,7 +31,7 @@ demo: $(VENV)/.installed-demo  ## Train the digits example four ways (ARGS="--he
 
 # Warnings are errors: a reference that leads nowhere, a cell that raises, a public name on no page.
 docs: $(VENV)/.installed-docs  ## Build the site of docs/ into build/site, and run what its pages compute
-	$(BIN)/python -m sphinx -b html -W --keep-going -q $(ARGS) docs build/site
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -q $(ARGS) docs build/site
 	@echo "build/site/index.html"
 
 links: $(VENV)/.installed-docs  ## Ask for every address that the site links to

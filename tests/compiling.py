@@ -18,7 +18,9 @@ AS_FOR_USERS = ("accuracy", "benchmarks", "invariance", "kernels")
 # Without the generators of whole fusions, XLA's older and quicker ones write the code; LLVM leaves
 # it as it is. In seconds of a processor (AVX2), the gradient of batch norm by formulas: 0.86 to
 # 0.19; 83 tests of calibration and devices: 92 to 53.
-QUICKLY = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+QUICKLY: dict[str, bool | int] = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):  # later ones have no other generators (0.12)
+    QUICKLY["xla_cpu_use_fusion_emitters"] = False
 
 # What JAX asks XLA for, from jax 0.10 to 0.12. There is a public way to ask for each function that
 # is compiled, and none for all; where this one is gone, `test_compiling.py` says so.
