@@ -28,6 +28,32 @@ inline Element accumulator_of(Element element) {
   return element == Element::kFloat64 ? Element::kFloat64 : Element::kFloat32;
 }
 
+template <Element>
+struct NumberOfElement;
+
+template <>
+struct NumberOfElement<Element::kFloat32> {
+  using Type = float;
+};
+
+template <>
+struct NumberOfElement<Element::kBFloat16> {
+  using Type = BFloat16;
+};
+
+template <>
+struct NumberOfElement<Element::kFloat16> {
+  using Type = Float16;
+};
+
+template <>
+struct NumberOfElement<Element::kFloat64> {
+  using Type = double;
+};
+
+template <Element element>
+using NumberOf = typename NumberOfElement<element>::Type;
+
 template <class T>
 struct AccumulatorOf {
   using Type = float;

@@ -1,5 +1,5 @@
-// What a translation unit compiled for one instruction set exports: a table of functions over
-// plain memory, one column for each element type. They use no threads and allocate nothing.
+// What the translation units compiled for one instruction set export: functions over plain memory,
+// a table of them for each element type. They use no threads and allocate nothing.
 //
 // `x`, `dy` and `y` are arrays of the element type, `scale` and `bias` of its accumulator type
 // (elements.h); null pointers stand for what is absent or not wanted.
@@ -111,9 +111,9 @@ struct ElementKernels {
 
 struct Kernels {
   const char* instruction_set;
-  ElementKernels elements[kElements];
+  const ElementKernels* elements[kElements];
 
-  const ElementKernels& operator[](Element element) const { return elements[int(element)]; }
+  const ElementKernels& operator[](Element element) const { return *elements[int(element)]; }
 };
 
 }  // namespace inox

@@ -9,9 +9,11 @@
 
 namespace inox {
 
-#define INOX_DECLARE(unit)       \
-  namespace unit {               \
-  extern const Kernels kKernels; \
+// The tables of kernels.cc, in the order of `Element`.
+#define INOX_DECLARE(unit)                                                             \
+  namespace unit {                                                                     \
+  extern const ElementKernels kFloat32, kBFloat16, kFloat16, kFloat64;                 \
+  constexpr Kernels kKernels = {#unit, {&kFloat32, &kBFloat16, &kFloat16, &kFloat64}}; \
   }
 INOX_DECLARE(baseline)
 #if defined(INOX_HAS_X86_UNITS)

@@ -1,9 +1,10 @@
-// The table of kernels of one instruction set. This file is compiled once for each, with INOX_UNIT
-// naming it (CMakeLists.txt); instruction_sets.cc chooses between the tables.
+// The kernels of one instruction set for one element type. This file is compiled once for each
+// pair, with INOX_UNIT and INOX_ELEMENT naming them (CMakeLists.txt); instruction_sets.cc chooses
+// between the sets.
 //
-// Nothing with external linkage may be defined here but the table: a linker keeps one copy of a
-// function that several units share, and that copy may need instructions the processor lacks.
-// So the kernels call no function of the standard library.
+// Nothing with external linkage may be defined here but the table, outside of the unit's namespace:
+// a linker keeps one copy of a function that several units share, and that copy may need
+// instructions the processor lacks. So the kernels call no function of the standard library.
 #include "kernel_table.h"
 
 #include "simd/column_kernels.h"
@@ -11,33 +12,25 @@
 #include "simd/row_cotangent.h"
 #include "simd/slice_kernels.h"
 
-#define INOX_TEXT(x) #x
-#define INOX_NAME(x) INOX_TEXT(x)
-
 namespace inox::INOX_UNIT {
 
-template <class T>
-constexpr ElementKernels kernels_of() {
-  return {normalize_rows<T>,
-          cotangent_rows<T>,
-          slice_moments<T>,
-          slice_products<T>,
-          column_moments<T>,
-          column_products<T>,
-          column_moments_and_products<T>,
-          column_normalize<T>,
-          column_cotangent<T>,
-          widen_numbers<T>,
-          add_residual<T>,
-          to_accumulators<T>,
-          from_accumulators<T>,
-          normalize_sums<T>,
-          cotangent_sums<T>};
-}
+using Number = NumberOf<Element::INOX_ELEMENT>;
 
-extern const Kernels kKernels;
-constexpr Kernels kKernels = {
-    INOX_NAME(INOX_UNIT),
-    {kernels_of<float>(), kernels_of<BFloat16>(), kernels_of<Float16>(), kernels_of<double>()}};
+extern const ElementKernels INOX_ELEMENT;
+constexpr ElementKernels INOX_ELEMENT = {normalize_rows<Number>,
+                                         cotangent_rows<Number>,
+                                         slice_moments<Number>,
+                                         slice_products<Number>,
+                                         column_moments<Number>,
+                                         column_products<Number>,
+                                         column_moments_and_products<Number>,
+                                         column_normalize<Number>,
+                                         column_cotangent<Number>,
+                                         widen_numbers<Number>,
+                                         add_residual<Number>,
+                                         to_accumulators<Number>,
+                                         from_accumulators<Number>,
+                                         normalize_sums<Number>,
+                                         cotangent_sums<Number>};
 
 }  // namespace inox::INOX_UNIT
