@@ -83,23 +83,31 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the parts."""
+def described(platform: str) -> dict[str, Any]:
+    """The machine, and which of the CPU's kernels it takes."""
     # Told before JAX starts, which then takes that platform or says why it can't.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory too
-    os.environ["JAX_PLATFORMS"] = "cpu" if options.platform == "cpu" else "cuda"
-    from . import contestants, instruction_sets, sections
-    from .worker import Process
+    os.environ["JAX_PLATFORMS"] = "cpu" if platform == "cpu" else "cuda"
+    from . import instruction_sets
 
-    if options.platform == "gpu" and not environment.has_gpu():
+    if platform == "gpu" and not environment.has_gpu():
         raise SystemExit(
             "--platform gpu: JAX finds no GPU here. Install a build of JAX for CUDA, or leave the "
             "option out."
         )
-    found, missing = contestants.available(options.platform)
-    description = environment.machine(options.platform)
-    if options.platform == "cpu":
+    description = environment.machine(platform)
+    if platform == "cpu":
         description["instruction_set"] = instruction_sets.in_use()
+    return description
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs the parts."""
+    description = described(options.platform)
+    from . import contestants, sections
+    from .worker import Process
+
+    found, missing = contestants.available(options.platform)
     versions = environment.versions()
     run = sections.Run(options.platform, options.quick, found, options.kinds)
     for line in missing:
@@ -153,11 +161,11 @@ def drawn(results: dict[str, Any], folder: Path, measured: Collection[str]) -> l
     from .figure import DRAWN
     from .page import figure_name
 
-    platform = results["machine"]["platform"]
+    place = environment.place(results["machine"])
     paths = []
     for section, draw in DRAWN.items():
         if section in measured:
-            paths.append(folder / figure_name(section, platform))
+            paths.append(folder / figure_name(section, place))
             draw(results, paths[-1])
     return paths
 
@@ -172,7 +180,8 @@ def main() -> None:
         shown = results = page.load(options.page_from)
         path = options.page_from
     elif options.update:
-        path = updating.newest(options.platform)  # before anything is measured
+        # Before anything is measured.
+        path = updating.newest(environment.place(described(options.platform)))
         shown = measured(options)
         results = updating.updated(page.load(path), shown)
     else:

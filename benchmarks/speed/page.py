@@ -7,7 +7,7 @@ from typing import Any
 
 from ..marked_part import with_part
 from .cells import PASS_NAMES
-from .environment import ROOT
+from .environment import ROOT, place
 from .tables import Table, all_tables, cell_title, label
 
 Results = dict[str, Any]
@@ -20,14 +20,14 @@ CAPTIONS = {
 }
 
 
-def part_name(platform: str) -> str:
-    """The name of a platform's part."""
-    return f"measured on {platform}"
+def part_name(place: str) -> str:
+    """The name of the part of a kind of machine."""
+    return f"measured on {place}"
 
 
-def figure_name(section: str, platform: str) -> str:
+def figure_name(section: str, place: str) -> str:
     """The file of a figure."""
-    return FIGURES[section].format("" if platform == "cpu" else f"-{platform}")
+    return FIGURES[section].format("" if place == "cpu" else f"-{place.split()[-1]}")
 
 
 def markdown(table: Table) -> str:
@@ -70,7 +70,6 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 def part(results: Results, source: str) -> str:
     """What stands between the marks."""
-    platform = results["machine"]["platform"]
     pieces = [f"Made from `benchmarks/results/{source}`. {told_machine(results)}"]
     if results["quick"]:
         pieces.append("This was a short run: few rounds, and a part of the cells.")
@@ -89,7 +88,7 @@ def part(results: Results, source: str) -> str:
         if problems:
             pieces.append("\n".join([f"{heading}:", "", *problems]))
     pieces += [
-        f"![{CAPTIONS[section]}](images/{figure_name(section, platform)})"
+        f"![{CAPTIONS[section]}](images/{figure_name(section, place(results['machine']))})"
         for section in FIGURES
         if section in results["sections"]
     ]
@@ -103,7 +102,6 @@ def load(path: Path) -> Results:
 
 
 def write(results: Results, source: str) -> None:
-    """Exchanges the part of the platform in the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    platform = results["machine"]["platform"]
-    PAGE.write_text(with_part(page, part_name(platform), part(results, source)), encoding="utf-8")
+    """Exchanges the part of this kind of machine in the page."""
+    page, name = PAGE.read_text(encoding="utf-8"), part_name(place(results["machine"]))
+    PAGE.write_text(with_part(page, name, part(results, source)), encoding="utf-8")

@@ -3,21 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+from .environment import place
 from .page import RESULTS, load
 
 Results = dict[str, Any]
 
 
-def newest(platform: str, folder: Path = RESULTS) -> Path:
-    """The newest file of results of a platform."""
+def newest(wanted: str, folder: Path = RESULTS) -> Path:
+    """The newest file of results of a kind of machine."""
     found = [
         (results["date"], path)
         for path in folder.glob("*.json")
-        if (results := load(path))["machine"]["platform"] == platform
+        if place((results := load(path))["machine"]) == wanted
     ]
     if not found:
         raise SystemExit(
-            f"--update: no file of {folder} was measured on the {platform}. Measure everything "
+            f"--update: no file of {folder} was measured on {wanted}. Measure everything "
             "first, with make bench."
         )
     return max(found)[1]

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.marked_part import marks, part_of, with_part
-from benchmarks.speed import bars, page, tables, timing
+from benchmarks.speed import bars, environment, page, tables, timing
 from benchmarks.speed.cells import Cell
 
 
@@ -125,7 +125,7 @@ def test_tables_tell_ratios_to_the_floor():
     assert all(len(row) == len(table.head) for row in table.rows)
 
 
-def test_the_part_of_a_platform_is_exchanged_alone():
+def test_the_part_of_a_machine_is_exchanged_alone():
     """And read again as it was written."""
     start, end = marks(page.part_name("cpu"))
     text = f"before\n{start}\nold\n{end}\nafter\n"
@@ -135,10 +135,22 @@ def test_the_part_of_a_platform_is_exchanged_alone():
     assert part_of(changed, page.part_name("cpu")) == content
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_the_page_is_what_its_results_say(platform):
+def test_machines_without_avx512_have_a_part_of_their_own():
+    """Part, figures and file are named for it: they replace nobody else's."""
+    machine = {**RESULTS["machine"], "instruction_set": "avx2"}
+    assert environment.place(RESULTS["machine"]) == "cpu"
+    assert environment.place(machine) == "cpu avx2"
+    assert environment.place({"platform": "gpu"}) == "gpu"
+    assert environment.slug(machine) == "a-processor-2-cores-avx2"
+    shown = page.part({**RESULTS, "machine": machine}, "some.json")
+    assert "(images/speed-avx2.png)" in shown
+    assert "(images/speed.png)" in page.part(RESULTS, "some.json")
+
+
+@pytest.mark.parametrize("place", ["cpu", "cpu avx2", "gpu"])
+def test_the_page_is_what_its_results_say(place):
     """The committed page and the committed file of results can't differ."""
-    shown = part_of(page.PAGE.read_text(encoding="utf-8"), page.part_name(platform))
+    shown = part_of(page.PAGE.read_text(encoding="utf-8"), page.part_name(place))
     if not shown.startswith("Made from "):
         assert shown == "Not measured yet."
         return

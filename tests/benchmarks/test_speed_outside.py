@@ -208,13 +208,14 @@ def test_parts_measured_again_leave_the_others():
     assert [told["date"] for told in later["updated"].values()] == ["2026-03-04", "2026-05-06"]
 
 
-def test_the_newest_file_of_a_platform(tmp_path):
+def test_the_newest_file_of_a_kind_of_machine(tmp_path):
     """By the date in the file; a folder without one is told."""
     gpu = {"platform": "gpu"}
     for name, date, machine in (
         ("b", "2026-01-02", RESULTS["machine"]),
         ("a", "2026-01-03", RESULTS["machine"]),
         ("c", "2026-01-04", gpu),
+        ("d", "2026-01-05", {**RESULTS["machine"], "instruction_set": "avx2"}),
     ):
         text = json.dumps({**RESULTS, "date": date, "machine": machine})
         (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
