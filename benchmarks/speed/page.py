@@ -8,10 +8,11 @@ from typing import Any
 from ..marked_part import with_part
 from .cells import PASS_NAMES
 from .environment import ROOT
-from .tables import Table, all_tables, cell_title, label
+from .tables import Table, all_tables, cell_title, label, residual_table
 
 Results = dict[str, Any]
 PAGE = ROOT / "docs" / "speed.md"
+RESIDUAL_PAGE = ROOT / "docs" / "residual.md"
 RESULTS = ROOT / "benchmarks" / "results"
 FIGURES = {"grid": "speed{}.png", "growth": "speed-growth{}.png"}
 CAPTIONS = {
@@ -103,7 +104,13 @@ def load(path: Path) -> Results:
 
 
 def write(results: Results, source: str) -> None:
-    """Exchanges the part of the platform in the page."""
+    """Exchanges the part of the platform in the page, and the table of the one on residuals."""
     page = PAGE.read_text(encoding="utf-8")
     platform = results["machine"]["platform"]
     PAGE.write_text(with_part(page, part_name(platform), part(results, source)), encoding="utf-8")
+    if platform == "cpu":
+        for table in residual_table(results):
+            told = results.get("updated", {}).get("residual", results)
+            text = f"{markdown(table)}\n\n{told_machine(told)}"
+            page = RESIDUAL_PAGE.read_text(encoding="utf-8")
+            RESIDUAL_PAGE.write_text(with_part(page, "times", text), encoding="utf-8")
