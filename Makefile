@@ -18,13 +18,18 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo docs links dist demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
+.PHONY: help test coverage demo docs links dist demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: $(VENV)/.installed-test  ## Run the whole test suite (ARGS: further pytest arguments)
 	INOX_REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+coverage: $(VENV)/.installed-coverage  ## Run the suite and tell which lines it doesn't reach (ARGS as for test)
+	mkdir -p build/coverage
+	INOX_REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-report=html $(ARGS)
+	@echo "build/coverage/html/index.html"
 
 demo: $(VENV)/.installed-demo  ## Train the digits example four ways (ARGS="--help" tells its options)
 	$(BIN)/python examples/digits/run.py $(ARGS)
@@ -162,6 +167,7 @@ $(VENV)/.built: pyproject.toml CMakeLists.txt $(wildcard cmake/*/* csrc/* csrc/*
 # One stamp for each set of requirements: a second call installs nothing. The package is there, so pip
 # installs what its extra asks for beside it.
 $(VENV)/.installed-test: EXTRAS := test,peers
+$(VENV)/.installed-coverage: EXTRAS := coverage
 $(VENV)/.installed-demo: EXTRAS := demo
 $(VENV)/.installed-bench: EXTRAS := demo,peers
 $(VENV)/.installed-conformance: EXTRAS := conformance

@@ -17,6 +17,7 @@ PARTS = (
     "grid",
     "plain",
     "dispatch",
+    "residual",
     "chains",
     "networks",
     "frameworks",
@@ -27,7 +28,7 @@ PARTS = (
     "bandwidth",
 )
 # On a GPU: what depends on the device, not on the host.
-GPU_PARTS = ("grid", "dispatch", "chains", "growth", "bandwidth")
+GPU_PARTS = ("grid", "dispatch", "residual", "chains", "growth", "bandwidth")
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -59,6 +59,7 @@ LABELS = {
     "floor": "floor",
     "none": "no norm",
     "textbook": "textbook formula",
+    "one_pass": "ours, one pass",
     "theirs": "the framework's",
     **{name: contestant.label for name, contestant in CONTESTANTS.items()},
 }

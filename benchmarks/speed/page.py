@@ -8,10 +8,11 @@ from typing import Any
 from ..marked_part import with_part
 from .cells import PASS_NAMES
 from .environment import ROOT, place
-from .tables import Table, all_tables, cell_title, label
+from .tables import Table, all_tables, cell_title, label, residual_table
 
 Results = dict[str, Any]
 PAGE = ROOT / "docs" / "speed.md"
+RESIDUAL_PAGE = ROOT / "docs" / "residual.md"
 RESULTS = ROOT / "benchmarks" / "results"
 FIGURES = {"grid": "speed{}.png", "growth": "speed-growth{}.png"}
 CAPTIONS = {
@@ -102,6 +103,12 @@ def load(path: Path) -> Results:
 
 
 def write(results: Results, source: str) -> None:
-    """Exchanges the part of this kind of machine in the page."""
+    """Exchanges the part of this kind of machine, and the table of the page on residuals."""
     page, name = PAGE.read_text(encoding="utf-8"), part_name(place(results["machine"]))
     PAGE.write_text(with_part(page, name, part(results, source)), encoding="utf-8")
+    if results["machine"]["platform"] == "cpu":
+        for table in residual_table(results):
+            told = results.get("updated", {}).get("residual", results)
+            text = f"{markdown(table)}\n\n{told_machine(told)}"
+            page = RESIDUAL_PAGE.read_text(encoding="utf-8")
+            RESIDUAL_PAGE.write_text(with_part(page, "times", text), encoding="utf-8")

@@ -15,6 +15,7 @@ from .frameworks import frameworks
 from .imports import import_seconds
 from .networks import NETWORKS, Training
 from .outside import outside
+from .residual import residual
 from .saved import saved_bytes
 from .timing import round_robin, rounded
 from .worker import Process
@@ -252,6 +253,7 @@ SECTIONS = {
     "grid": grid,
     "plain": plain,
     "dispatch": dispatch,
+    "residual": residual,
     "chains": neighbouring,
     "networks": networks,
     "frameworks": frameworks,

@@ -109,14 +109,28 @@ def grid_tables(results: Results) -> list[Table]:
     return found
 
 
+def residual_table(results: Results) -> list[Table]:
+    """A residual and its norm, where it was measured."""
+    records = results["sections"].get("residual")
+    if not records:
+        return []
+    note = (
+        "The sum and its norm in one pass, in the first column; times that, the sum and then the "
+        "norm of whom the column names."
+    )
+    titles = [f"{cell_title(r)}, {PASS_NAMES[r['pass']]}" for r in records]
+    return [_timed(results, "A residual and its norm", note, records, titles, "", "one_pass")]
+
+
 def other_tables(results: Results) -> list[Table]:
-    """Dispatch, chains, networks, models of frameworks, growth, saved bytes and the import."""
+    """Everything beside the grid: what a call, a chain, a network and an import take, and more."""
     parts = results["sections"]
     found = []
     if records := parts.get("dispatch"):
         note = "Times `x + 1`, one compiled call with the arrays as arguments."
         titles = [cell_title(r) for r in records]
         found.append(_timed(results, "A small call", note, records, titles, "", "floor", unit=1e6))
+    found += residual_table(results)
     if records := parts.get("chains"):
         note = "Forward + backward; times the same chain without its norm."
         titles = [f"{r['chain']}, {cell_title(r)}" for r in records]

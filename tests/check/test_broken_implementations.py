@@ -1,5 +1,6 @@
 """The check finds implementations out that break a promise: real ones, which it is handed."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,6 +49,22 @@ def test_bits_that_depend_on_the_batch_give_status_1():
     assert "BROKEN: leaky, float32: an example's bits depend on its batch" in report
 
 
+def test_a_sum_that_is_rounded_twice_gives_status_1():
+    """It is compared with the sum of NumPy, to the bit; y of it is right nevertheless."""
+
+    def twice(x, scale, bias, epsilon, chosen):
+        residual = jax.lax.stop_gradient(jnp.roll(x, 1, -1))
+        settings = {"epsilon": epsilon, "implementation": chosen}
+        y, r = functional.add_rms_norm(x, residual, scale, **settings)
+        return y, r.astype(jnp.bfloat16).astype(r.dtype)
+
+    status, report = checked(LAYERS[-1]._replace(name="twice", call=twice))
+    assert status == 1
+    assert "BROKEN: twice, float32: r is not the sum rounded once" in report
+    assert "errs by" not in report
+    assert "twice, bfloat16" not in report.split("BROKEN", 1)[1]
+
+
 def test_of_the_formulas_no_bits_are_promised():
     """With `--implementation xla` the bounds decide alone, those of the formulas."""
     status, report = checked(ROWS, "--implementation", "xla")
@@ -71,8 +88,9 @@ def test_errors_are_those_of_the_tests(layer):
         axes = tuple(a if not layer.groups or a == -1 else a + 1 for a in layer.axes)
         slices = Slices(given.x.shape, tuple(a % rank for a in axes), layer.groups)
         bias = given.bias if layer.centred else np.zeros_like(given.bias)
+        x = given.x + np.roll(given.x, 1, -1) if layer.adds else given.x
         right = normalized(
-            slices, given.x, given.dy, given.scale, bias, given.epsilon, centred=layer.centred
+            slices, x, given.dy, given.scale, bias, given.epsilon, centred=layer.centred
         )
         for change in (1.0, 1.0 + 1e-5):
             y, dx = (

@@ -14,5 +14,6 @@ def test_blocks_run(tmp_path):
 
 
 def test_the_table_is_there():
-    """The program that measures has written it: two dtypes, two shapes, two passes."""
-    assert part_of(PAGE.read_text(encoding="utf-8"), "times").count("\n| ") == 8
+    """`make bench` has written it: two dtypes, two shapes, two passes at least."""
+    rows = part_of(PAGE.read_text(encoding="utf-8"), "times").splitlines()
+    assert sum("float" in row and "forward" in row for row in rows) >= 8

@@ -116,6 +116,49 @@ def test_half_types_and_evaluation():
         np.testing.assert_allclose(getattr(kept, name), getattr(state, name), rtol=1e-6)
 
 
+def test_evaluation_moves_nothing():
+    """`steps=0` hands the vectors on to the bit, however far they are from those of the kernel.
+
+    What comes with them is of this kernel: the length of what it makes of `inputs`, by which it is
+    divided, and bounds that hold.
+    """
+    before, w = normal(20, 10), normal(20, 10, seed=1)
+    state = spectral_state(before, steps=1)
+    evaluate = quick_jit(lambda w, state: spectral_norm(w, state, steps=0))
+    found, kept = evaluate(w, state)
+    for name in ("inputs", "outputs"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(state, name))
+    sigma = np.linalg.norm(w.T.astype(np.float64) @ np.asarray(state.inputs, np.float64))
+    np.testing.assert_allclose(kept.sigma, sigma, rtol=1e-6)
+    np.testing.assert_allclose(found, w / sigma, rtol=2e-6)
+    exact = true_values(w)
+    assert abs(exact - np.float64(kept.sigma)).min() <= kept.distance
+    assert exact[0] <= kept.ceiling
+    for first, second in zip((found, *kept), jax.tree.leaves(evaluate(w, kept)), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_entries_near_the_largest_number():
+    """The quotient is right though the largest singular value is no float32; `sigma` is infinity.
+
+    Where it is one, `sigma` is right as well, up to the largest number.
+    """
+    converge = quick_jit(lambda w: spectral_norm(w, spectral_state(w, steps=99)))
+    direction = normal(20, 10)
+    unit = direction / np.float32(true_values(direction)[0])
+    largest = np.float64(np.finfo(np.float32).max)
+    for top in (0.5, 0.999, 1.001, 2.0):
+        w = (unit.astype(np.float64) * (top * largest)).astype(np.float32)
+        exact = true_values(w)[0]
+        found, state = converge(w)
+        np.testing.assert_allclose(found, w / exact, rtol=2e-6)
+        if exact < largest:
+            np.testing.assert_allclose(state.sigma / exact, 1, rtol=1e-6)
+        else:
+            assert np.isposinf(state.sigma)
+            assert np.isposinf(state.ceiling)
+
+
 def test_vectors_of_no_use_are_replaced():
     """Zeros, NaN, and vectors that the kernel maps to 0 don't stay: the next call finds its way.
 

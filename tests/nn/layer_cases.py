@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from inox.nn import (
+    AddLayerNorm,
+    AddRMSNorm,
     BatchNorm,
     BatchRenorm,
     GroupNorm,
@@ -27,6 +29,9 @@ CHANNELS = 4
 SCALE = np.array([0.5, -1.0, 2.0, 1.5])
 BIAS = np.array([1.0, 0.25, -3.0, 0.0])
 SHAPE = (3, 5, 2, CHANNELS)
+# What layers that add x to a residual add it to: float32 numbers, for formulas in float64.
+RESIDUAL = np.random.default_rng(9).standard_normal(SHAPE).astype(np.float32).astype(np.float64)
+ADDING = (AddLayerNorm, AddRMSNorm)
 
 
 def standardize64(x: np.ndarray, axis: int | tuple[int, ...], epsilon: float) -> np.ndarray:
@@ -57,13 +62,17 @@ class Case:
     expected: Callable[[np.ndarray], np.ndarray]
     parameters: tuple[str, ...] = ()
 
-    @property
-    def stateful(self) -> bool:
-        return "batch" in self.name
-
     def exported(self) -> tuple[Any, dict]:
         """The layer ready to be called, and its state (an empty dict where it has none)."""
-        return export_state(self.build())
+        return exported(self.build())
+
+
+def exported(layer: Any) -> tuple[Any, dict]:
+    """A layer and its state: that of one which adds to a residual is the residual."""
+    layer, state = export_state(layer)
+    if isinstance(layer, ADDING):
+        state = {"residual": jnp.asarray(RESIDUAL, jnp.float32)}
+    return layer, state
 
 
 def scale() -> jax.Array:
@@ -141,6 +150,18 @@ CASES = (
         lambda x: standardize64(x, (-3, -2), 0.25),
         (),
     ),
+    Case(
+        "add_layer_affine",
+        lambda: AddLayerNorm(scale=scale(), bias=bias()),
+        lambda x: standardize64(x + RESIDUAL, -1, 1e-5) * SCALE + BIAS,
+        ("scale", "bias"),
+    ),
+    Case(
+        "add_root_mean_square_affine",
+        lambda: AddRMSNorm(scale=scale()),
+        lambda x: root_mean_square64(x + RESIDUAL, -1, 1e-6) * SCALE,
+        ("scale",),
+    ),
 )
 
 each_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -153,9 +174,12 @@ def example(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 
 def call(layer: Any, state: dict, x: Any, **keywords: Any) -> tuple[jax.Array, dict]:
-    """Calls a layer with or without state in one form."""
+    """Calls a layer in one form, with or without state; a residual is carried like a state."""
     if isinstance(layer, BatchNorm):
         return layer(x, state, **keywords)
+    if isinstance(layer, ADDING):
+        y, r = layer(x, state["residual"], **keywords)
+        return y, {"residual": r}
     return layer(x, **keywords), state
 
 

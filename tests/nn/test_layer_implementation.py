@@ -7,7 +7,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from layer_cases import CASES, assert_close, call, example
+from layer_cases import CASES, assert_close, call, example, exported
 
 from examples.distributed.collectives import kernels_in
 from inox.kernels.cpu.library import library
@@ -28,9 +28,11 @@ def with_implementation(case, implementation):
         "InstanceNorm": ("axis", "epsilon", "scale", "bias"),
         "GroupNorm": ("groups", "axis", "center", "epsilon", "scale", "bias"),
         "RMSNorm": ("axis", "epsilon", "scale"),
+        "AddLayerNorm": ("axis", "epsilon", "scale", "bias"),
+        "AddRMSNorm": ("axis", "epsilon", "scale"),
     }[type(layer).__name__]
     arguments = {name: getattr(layer, name) for name in names}
-    return export_state(type(layer)(**arguments, implementation=implementation))
+    return exported(type(layer)(**arguments, implementation=implementation))
 
 
 def kernels_of(layer, state):

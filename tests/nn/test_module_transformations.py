@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from layer_cases import (
+    RESIDUAL,
     SCALE,
     assert_close,
     assert_same_bits,
     call,
     each_layer,
     example,
+    exported,
     numerical_gradient,
     run,
 )
@@ -28,6 +30,8 @@ def test_eager_and_jitted_calls_equal_the_formula(case):
     assert_close(eager, case.expected(x))
     assert_close(jitted, case.expected(x))
     assert eager.dtype == jitted.dtype == x.dtype
+    if "residual" in state:
+        assert_close(eager_state["residual"], x + RESIDUAL, 1)
     assert jax.tree.structure(jitted_state) == jax.tree.structure(eager_state)
     for one, other in zip(jax.tree.leaves(jitted_state), jax.tree.leaves(eager_state), strict=True):
         assert_close(one, other, 2)
@@ -198,13 +202,8 @@ def test_pickle_brings_a_layer_and_its_state_back(case):
 @each_layer
 def test_pickle_before_export_brings_the_layer_back(case):
     """A layer pickled before its state was exported can be exported after."""
-    again, state_again = (
-        jax.tree.map(lambda leaf: leaf, pickle.loads(pickle.dumps(case.build()))),
-        None,
-    )
-    from inox.nn import export_state
-
-    again, state_again = export_state(again)
+    again = jax.tree.map(lambda leaf: leaf, pickle.loads(pickle.dumps(case.build())))
+    again, state_again = exported(again)
     assert_close(run(again, state_again, example())[0], case.expected(example()))
 
 

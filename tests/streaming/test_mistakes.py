@@ -61,7 +61,7 @@ CASES = {
     "window's kind": (lambda: update(STREAM, X, max_count="9"), TypeError, "max_count must be a n"),
     "name": (lambda: update(STREAM, X, axis_name="data"), ValueError, "'data' is not bound"),
     "no stream": (lambda: update(X, X), TypeError, r"inox.streaming.init\(example\)"),
-    "restored": (lambda: update(STREAM._asdict(), X), TypeError, r"write Stream\(\*\*tree\)"),
+    "restored": (lambda: update(STREAM._asdict(), X), TypeError, r"write Stream\(\*\*stream\)"),
     "torn": (
         lambda: update(STREAM._replace(mean={"a": jnp.zeros(2)}), X),
         ValueError,

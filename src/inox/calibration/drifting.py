@@ -133,7 +133,7 @@ def drift(
         model: Any PyTree that holds layers, exported with :func:`.export_state`.
         state: Its state. It is not changed.
         batches: The data, any iterable.
-        progress: Whether a bar shows the progress, where tqdm is installed.
+        progress: Whether a bar goes round the batches, as in :func:`recalibrate`.
         sequential: Whether there is one pass for each batch norm, as in :func:`recalibrate`.
 
     Returns:

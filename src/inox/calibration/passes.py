@@ -25,7 +25,16 @@ class Pass(NamedTuple):
     batches: Iterable[Any]
     progress: bool
     description: str
-    repetitions: int = 1
+
+    def shown(self) -> Iterable[Any]:
+        """The batches, within a bar by tqdm where it is wanted and installed."""
+        if not self.progress:
+            return self.batches
+        try:
+            tqdm = importlib.import_module("tqdm")
+        except ImportError:
+            return self.batches
+        return tqdm.tqdm(self.batches, desc=self.description, unit="batch")
 
 
 class Recorder:
@@ -90,7 +99,7 @@ class Step:
 
 
 def pool_once(
-    run: Pass, model: Any, state: Mapping[str, Any], chosen: Layers, bar: "Bar"
+    run: Pass, model: Any, state: Mapping[str, Any], chosen: Layers
 ) -> tuple[dict[StateKey, PooledMoments], int]:
     """Pools the moments of the layers `chosen` over all batches; also the number of batches.
 
@@ -103,7 +112,7 @@ def pool_once(
     }
     step = Step(run.apply, pooling_copy(model, chosen.keys()), keys.values())
     number = 0
-    for batch in run.batches:
+    for batch in run.shown():
         check_batch(batch)
         before, pools = pools, step(like(state, pools), batch)
         if not number:  # before all of the data has gone through for nothing
@@ -111,7 +120,6 @@ def pool_once(
         # Waiting for the batch before this one keeps at most two in memory.
         jax.block_until_ready(before)
         number += 1
-        bar.update()
     if not number:
         raise ValueError(
             "batches is empty, so there is nothing to take statistics of. A generator can be gone "
@@ -136,34 +144,6 @@ def order_of_calls(
     step = Step(run.apply, pooling_copy(model, chosen.keys()), map(pooling_key, chosen))
     jax.eval_shape(step, recording, batch)
     return [keys[str(key)] for key in called]
-
-
-class Bar:
-    """A progress bar by tqdm, where it is wanted and installed; nothing elsewhere."""
-
-    def __init__(self, run: Pass) -> None:
-        self.bar: Any = None
-        if not run.progress:
-            return
-        try:
-            tqdm = importlib.import_module("tqdm")
-        except ImportError:
-            return
-        length = getattr(run.batches, "__len__", None)
-        total = None if length is None else length() * run.repetitions
-        self.bar = tqdm.tqdm(total=total, desc=run.description, unit="batch")
-
-    def update(self) -> None:
-        """Counts one batch."""
-        if self.bar is not None:
-            self.bar.update()
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def repeatable(batches: Iterable[Any]) -> Iterator[Any] | Iterable[Any]:

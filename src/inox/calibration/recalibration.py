@@ -15,7 +15,7 @@ from ..nn.normalization.pooled_moments import PooledMoments
 from ..nn.state import State
 from .caller_checks import check_called, check_run
 from .layers import batch_norms, own_arrays
-from .passes import Apply, Bar, Pass, order_of_calls, pool_once, repeatable
+from .passes import Apply, Pass, order_of_calls, pool_once, repeatable
 
 
 def recalibrate(
@@ -63,7 +63,8 @@ def recalibrate(
         state: Its state.
         batches: The data, any iterable: a generator will do. With `sequential`, one that can be
             gone through several times. A batch is a PyTree of arrays.
-        progress: Whether a bar shows the progress, where tqdm is installed.
+        progress: Whether a bar by tqdm goes round the batches of each pass, where it is installed.
+            False leaves that to whoever gives the batches: `tqdm(batches)` is an iterable, too.
         sequential: Whether there is one pass for each batch norm.
 
     Returns:
@@ -118,13 +119,12 @@ def recalibrated(
         check_called(chosen, [key for (key,) in groups], every=strict)
     changed: dict[Any, Any] = {}
     pools: dict[StateKey, PooledMoments] = {}
-    with Bar(run._replace(repetitions=len(groups))) as bar:
-        for group in groups:
-            found, number = pool_once(run, model, new, {key: chosen[key] for key in group}, bar)
-            pools |= found
-            for key, pool in found.items():
-                changed |= _replacement(chosen[key], new, pool, number, strict)
-            new = replaced(new, changed)
+    for group in groups:
+        found, number = pool_once(run, model, new, {key: chosen[key] for key in group})
+        pools |= found
+        for key, pool in found.items():
+            changed |= _replacement(chosen[key], new, pool, number, strict)
+        new = replaced(new, changed)
     reached = [key for key, pool in pools.items() if bool((pool.count > 0).any())]
     check_called(chosen, reached, every=strict)
     # What is kept has arrays of its own, too: the result or the state may be donated.

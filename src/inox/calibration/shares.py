@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..functional.pooling import nonzero
+
 CURE = "Give one number for each state, counts=[1000, 500]."
 
 
@@ -50,8 +52,7 @@ def shares(counts: Any, states: int) -> list[Any]:
         jnp.asarray(number if isinstance(number, Tracer) else float(number), float)
         for number in found
     ]
-    together = sum(floats[1:], start=floats[0])
-    together = jnp.where(together > 0, together, jnp.ones_like(together))
+    together = nonzero(sum(floats[1:], start=floats[0]))
     return [2 * (number / together) for number in floats]
 
 

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from .bounds import bound, kernel_bound
-from .exact import errors
+from .exact import errors, same_bits, summed
 from .hard_inputs import HardInput, of_dtype, operands
 from .layers import Layer
 from .programs import EXAMPLES, called, program
@@ -34,11 +36,12 @@ class Measured(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """What a layer's errors came to."""
+    """What a layer's errors came to, and whether the sum that it forms is rounded once."""
 
     backend: str
     y: Measured
     dx: Measured
+    once: bool = True
 
 
 def published(layer: Layer, backend: str, result: str, dtype: str, hard: HardInput) -> float:
@@ -51,11 +54,15 @@ def accuracy(layer: Layer, dtype: str, implementation: str | None, quick: bool) 
     """The worst errors over all kinds of data, by one program."""
     made = program(layer, implementation, dtype, EXAMPLES)
     worst: dict[str, Measured] = {}
+    once = True
     for hard in of_dtype(dtype, quick):
         given = operands(layer, hard, dtype, EXAMPLES)
-        for result, error in errors(layer, given, *called(made, given)).items():
+        y, dx, *sums = called(made, given)
+        with np.errstate(over="ignore"):  # beyond the largest float16, infinity
+            once = once and all(same_bits(r, summed(given.x).astype(r.dtype)) for r in sums)
+        for result, error in errors(layer, given, y, dx).items():
             limit = published(layer, made.backend, result, dtype, hard)
             found = Measured(error, limit, hard.name)
             if result not in worst or found.share > worst[result].share:
                 worst[result] = found
-    return Accuracy(made.backend, worst["y"], worst["dx"])
+    return Accuracy(made.backend, worst["y"], worst["dx"], once)

@@ -27,8 +27,15 @@ class Exact(NamedTuple):
     dx_floor: Arrays
 
 
+def summed(x: Arrays) -> Arrays:
+    """x and its residual added up, in float32: that is what a norm of a sum is given."""
+    wide = x.astype(np.float32)
+    return wide + np.roll(wide, 1, -1)
+
+
 def exact(layer: Layer, given: Operands) -> Exact:
     """What a norm and its gradient are, to 1e-15 or so, from the operands as they were rounded."""
+    given = given._replace(x=summed(given.x)) if layer.adds else given
     x, dy, scale, bias, epsilon = (np.asarray(array, np.float64) for array in given)
     shape, view = x.shape, layer.view(x.shape)
 
@@ -78,6 +85,12 @@ def worst_error(actual: Any, right: Arrays, floor: Arrays) -> float:
         error = np.abs(wide - right) / ulp(np.maximum(np.abs(right), floor), dtype)
     error = np.where(overflown, 0, error)
     return float(np.max(np.where(np.isnan(error), np.inf, error), initial=0.0))
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two arrays are equal to the last bit, signs of zero and NaN included."""
+    one, other = (np.ascontiguousarray(array) for array in (one, other))
+    return one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 def errors(layer: Layer, given: Operands, y: Any, dx: Any) -> dict[str, float]:

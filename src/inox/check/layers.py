@@ -1,16 +1,17 @@
 """The norms that are checked, as functions of arrays, with the textbook's formula for each."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .. import functional
 
 Array = jax.Array
-# (x, scale, bias, epsilon, implementation) -> y
-Call = Callable[[Array, Array, Array, Array, str | None], Array]
+# (x, scale, bias, epsilon, implementation) -> y, or y and the sum where one is normalized
+Call = Callable[[Array, Array, Array, Array, str | None], Array | tuple[Array, Array]]
 
 
 class Layer(NamedTuple):
@@ -25,6 +26,7 @@ class Layer(NamedTuple):
         centred: Whether the mean is subtracted, and a bias added.
         by_xla: Whether y and dx are XLA's work, whatever kernels there are.
         apart: Whether an example is normalized by itself, so that no other may change its bits.
+        adds: Whether x is added to a residual first: its own numbers, moved on by a channel.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Layer(NamedTuple):
     centred: bool = True
     by_xla: bool = False
     apart: bool = True
+    adds: bool = False
 
     def shape(self, examples: int) -> tuple[int, ...]:
         """The shape of a batch."""
@@ -77,6 +80,25 @@ def _batch(x: Array, scale: Array, bias: Array, epsilon: Array, chosen: str | No
     return y
 
 
+def _residual(x: Array) -> Array:
+    """What x is added to, a constant to the gradient, which is then that of the sum."""
+    return lax.stop_gradient(jnp.roll(x, 1, -1))
+
+
+def _add_layer(
+    x: Array, scale: Array, bias: Array, epsilon: Array, chosen: str | None
+) -> tuple[Array, Array]:
+    return functional.add_layer_norm(
+        x, _residual(x), scale, bias, epsilon=epsilon, implementation=chosen
+    )
+
+
+def _add_rms(
+    x: Array, scale: Array, bias: Array, epsilon: Array, chosen: str | None
+) -> tuple[Array, Array]:
+    return functional.add_rms_norm(x, _residual(x), scale, epsilon=epsilon, implementation=chosen)
+
+
 # Widths that no vector divides, beside one that is common.
 LAYERS = (
     Layer("layer norm", _layer, (768,)),
@@ -86,6 +108,8 @@ LAYERS = (
     Layer("group norm, per image", _image, (12, 11, 24), (-4, -3, -1), groups=4),
     Layer("instance norm", _instance, (12, 11, 24), (-3, -2)),
     Layer("batch norm", _batch, (100,), (-2,), by_xla=True, apart=False),
+    Layer("residual + layer norm", _add_layer, (768,), adds=True),
+    Layer("residual + RMS norm", _add_rms, (100,), centred=False, adds=True),
 )
 
 
@@ -104,14 +128,19 @@ def textbook(layer: Layer) -> Call:
     return call
 
 
-def both(call: Call, chosen: str | None) -> Callable[..., tuple[Array, ...]]:
+def both(call: Call, chosen: str | None) -> Callable[..., tuple[Any, ...]]:
     """A norm forward and backward in one program.
 
-    From `(dy, x, scale, bias, epsilon)` to y and the gradients of x, scale and bias.
+    From `(dy, x, scale, bias, epsilon)` to y, the gradients of x, scale and bias, and the sum, or
+    None where none is formed.
     """
 
-    def run(dy: Array, x: Array, scale: Array, bias: Array, epsilon: Array) -> tuple[Array, ...]:
-        y, pull = jax.vjp(lambda x, s, b: call(x, s, b, epsilon, chosen), x, scale, bias)
-        return (y, *pull(dy))
+    def run(dy: Array, x: Array, scale: Array, bias: Array, epsilon: Array) -> tuple[Any, ...]:
+        def norm(x: Array, scale: Array, bias: Array) -> tuple[Array, Array | None]:
+            found = call(x, scale, bias, epsilon, chosen)
+            return found if isinstance(found, tuple) else (found, None)
+
+        y, pull, r = jax.vjp(norm, x, scale, bias, has_aux=True)
+        return (y, *pull(dy), r)
 
     return run

@@ -18,7 +18,7 @@ class Program(NamedTuple):
     """A layer, ready to be called for arrays of one shape and dtype.
 
     Args:
-        run: `(dy, x, scale, bias, epsilon) -> (y, dx, dscale, dbias)`, compiled.
+        run: `(dy, x, scale, bias, epsilon) -> (y, dx, dscale, dbias, r)`, compiled.
         backend: The backend whose kernels are in it, or `"xla"` where none are.
     """
 
@@ -44,8 +44,8 @@ def program(layer: Layer, implementation: str | None, dtype: str, examples: int)
     return Program(lowered.compile(), "+".join(names) or "xla")
 
 
-def called(made: Program, given: Operands) -> tuple[Any, Any]:
-    """y and dx, on the host."""
+def called(made: Program, given: Operands) -> tuple[Any, ...]:
+    """y and dx on the host, and r where the layer forms a sum."""
     x, dy, scale, bias, epsilon = given
-    y, dx, *_ = jax.device_get(made.run(dy, x, scale, bias, epsilon))
-    return y, dx
+    y, dx, _, _, r = jax.device_get(made.run(dy, x, scale, bias, epsilon))
+    return (y, dx) if r is None else (y, dx, r)

@@ -40,6 +40,7 @@ __all__ = [
     "epsilon_operand",
     "floating",
     "group_count",
+    "has_axes_of",
     "mask_operand",
     "negative_axes",
     "positive_integer",
@@ -113,6 +114,12 @@ def negative_axes(
             f"shape {tuple(shape)} twice. List each axis once."
         )
     return negative
+
+
+def has_axes_of(array: Array, x: Array) -> bool:
+    """Whether an array has the rank of `x`, and along each axis its size or 1."""
+    sizes = zip(array.shape, x.shape, strict=False)
+    return array.ndim == x.ndim and all(size in (1, whole) for size, whole in sizes)
 
 
 def _check_shape(shape: tuple[int, ...], x: Array, name: str, hint: str) -> None:
@@ -191,9 +198,7 @@ def mask_operand(where: ArrayLike | None, x: Array) -> Array | None:
             f"where must be boolean; found dtype {array.dtype}. Convert it, for example with "
             "where != 0 or where.astype(bool)."
         )
-    if array.ndim != x.ndim or any(
-        a not in (1, n) for a, n in zip(array.shape, x.shape, strict=True)
-    ):
+    if not has_axes_of(array, x):
         raise ValueError(
             f"where of shape {array.shape} does not broadcast to x of shape {x.shape}: give it "
             "as many axes, each of x's size or 1. A mask of tokens (N, L) needs a channel axis: "

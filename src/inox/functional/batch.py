@@ -158,9 +158,8 @@ def normalized(batch: Batch, moments: SplitMoments, given: bool = False) -> Arra
         rstd = reciprocal_root(denominator) * used.scale
     else:
         rstd, _ = reciprocal_deviation(denominator, used.scale)
-    if (
-        batch.whole or batch.weights is not None
-    ):  # where nothing takes part, 0 as everywhere, not x / sqrt(epsilon)
+    # Where nothing takes part, 0 as everywhere, not x / sqrt(epsilon).
+    if batch.whole or batch.weights is not None:
         rstd = rstd if given else masked(*alike(rstd, moments.count > 0))
     return affine(
         batch.reduction.implementation,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.arithmetic import power_near_reciprocal
+from .pooling import nonzero
 from .power_iteration import inner
 
 Array = jax.Array
@@ -40,8 +41,7 @@ def solved(system: Callable[[Array], Array], right: Array) -> Array:
             image = system(direction)
             curvature, square = inner(direction, image), inner(residual, residual)
             positive = curvature > 0
-            pace = square / jnp.where(positive, curvature, jnp.ones_like(curvature))
-            pace = jnp.where(positive, pace, jnp.zeros_like(pace))
+            pace = jnp.where(positive, square / nonzero(curvature), jnp.zeros_like(square))
             rest = residual - pace * image
             turned = rest + (inner(rest, rest) / square) * direction
             return step + 1, x + pace * direction, rest, turned, positive

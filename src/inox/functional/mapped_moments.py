@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.jax_internals import (
+    add_up,
     align_varying_axes,
     gather,
     gather_within,
@@ -169,9 +170,7 @@ def weighty_elements(
     """How many elements with a weight above 0 take part, over mapped axes as well."""
     there = jnp.broadcast_to(taking_part(weights, where), x.shape)
     number = jnp.asarray(count(x.shape, reduction.axes, there, weights.dtype))
-    if not names:
-        return number
     if index_groups is None:
-        return jnp.sum(gather(number, names), 0)
+        return add_up(number, names) if names else number
     together, valid = gather_within(number, names[0], index_groups)
     return jnp.sum(masked(together, valid.reshape(-1, *(1,) * number.ndim)), 0)

@@ -47,7 +47,7 @@ class SplitMoments(NamedTuple):
 
 
 def nonzero(number: Array) -> Array:
-    """A count, or a sum of weights that may be below 1, to divide by: 1 where there is nothing."""
+    """A number to divide by, such as a sum of weights that may be below 1; 1 where it is none."""
     return jnp.where(number > 0, number, jnp.ones_like(number))
 
 

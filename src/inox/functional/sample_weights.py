@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.explicit_sharding import split_as
-from .arguments import ArrayLike
+from .arguments import ArrayLike, has_axes_of
 from .real_arrays import floating
 from .scalars import concrete
 
@@ -27,9 +27,7 @@ def weights_operand(weights: ArrayLike | None, x: Array, dtype: Any) -> Array | 
             "leaves elements out of the output as well, or convert it: weights.astype(x.dtype)."
         )
     array = floating(weights, "weights")
-    if array.ndim != x.ndim or any(
-        a not in (1, n) for a, n in zip(array.shape, x.shape, strict=True)
-    ):
+    if not has_axes_of(array, x):
         raise ValueError(
             f"weights of shape {array.shape} do not broadcast to x of shape {x.shape}: give them "
             "as many axes, each of x's size or 1. One weight a sample, (N,), needs an axis for "

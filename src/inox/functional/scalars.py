@@ -101,18 +101,21 @@ def group_count(groups: int, channels: int, shape: Sequence[int]) -> int:
 
 def positive_integer(value: int, name: str) -> int:
     """`value` as a Python integer above 0."""
+    return integer_from(1, value, name, 8, "Write how many there are, for example 8.")
+
+
+def integer_from(least: int, value: int, name: str, example: int, cure: str) -> int:
+    """`value` as a Python integer from `least` on."""
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer; found {described(value)}. Write a number such as 8, "
-            "which is known before anything is traced."
+            f"{name} must be an integer; found {described(value)}. Write a number such as "
+            f"{example}, which is known before anything is traced."
         ) from None
-    if isinstance(value, bool) or number < 1:
-        raise ValueError(
-            f"{name} must be an integer above 0; found {described(value)}. Write how many there "
-            "are, for example 8."
-        )
+    if isinstance(value, bool) or number < least:
+        bound = f"above {least - 1}" if least else "from 0"
+        raise ValueError(f"{name} must be an integer {bound}; found {described(value)}. {cure}")
     return number
 
 

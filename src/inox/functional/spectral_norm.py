@@ -28,7 +28,8 @@ class SpectralState(NamedTuple):
             convolution's window and a channel).
         outputs: A unit vector with an entry for each output channel.
         sigma: The singular value that belongs to them; up to rounding it is at most the largest
-            one.
+            one. Infinity where it is beyond the largest number of its dtype; the kernel is divided
+            by the true one all the same.
         distance: One of the singular values lies within this distance of `sigma` (0 counts as
             one where the matrix isn't square). It does not tell which: after few steps, or from
             an unlucky start, it may not be the largest.
@@ -111,7 +112,8 @@ def spectral_norm(
         w: A kernel, with shape :math:`(*, I, O)`.
         state: What :func:`spectral_state` or the last call returned.
         steps: How many steps to take: 1 while training, when the kernel changes little from call
-            to call. 0 takes none, for evaluation: :math:`\sigma = \lVert A^T p \rVert`.
+            to call. 0 takes none, for evaluation: :math:`\sigma = \lVert A^T p \rVert`, and the
+            vectors of the next state are those of `state`.
         axis: The axis or axes of the output channels. Kernels that are stacked are mapped over,
             with `jax.vmap`, each with a state of its own.
 
@@ -176,4 +178,7 @@ def _spectral_norm(
     scaled = times_power(w.astype(matrix.dtype), jnp.reshape(power, (1,) * w.ndim))
     y = quotient(scaled, jnp.broadcast_to(divisor, scaled.shape))
     y = jnp.where(zero, jnp.zeros_like(y), y)
-    return y.astype(w.dtype), _public(found, power[0, 0])
+    state = _public(found, power[0, 0])
+    if not steps:  # the vector that the estimate finds is half a step ahead
+        state = state._replace(inputs=lax.stop_gradient(inputs), outputs=lax.stop_gradient(outputs))
+    return y.astype(w.dtype), state

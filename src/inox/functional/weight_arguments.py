@@ -1,8 +1,7 @@
 """Checks of what functions of weights take: a kernel, its axes of output channels, a gain."""
 
 import math
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 from .arguments import ArrayLike, Axes, negative_axes, scale_or_bias
 from .means import size
 from .real_arrays import described
+from .restored import cure_of_restored
+from .scalars import integer_from
 
 Array = jax.Array
 
@@ -47,19 +48,7 @@ def gain_operand(
 
 def number_of_steps(steps: int) -> int:
     """`steps` as a Python integer from 0."""
-    try:
-        number = operator.index(steps)
-    except TypeError:
-        raise TypeError(
-            f"steps must be an integer; found {described(steps)}. Write a number such as 1, which "
-            "is known before anything is traced."
-        ) from None
-    if isinstance(steps, bool) or number < 0:
-        raise ValueError(
-            f"steps must be an integer from 0; found {described(steps)}. Write 1 while training, "
-            "and 0 to take none."
-        )
-    return number
+    return integer_from(0, steps, "steps", 1, "Write 1 while training, and 0 to take none.")
 
 
 def check_key(key: Any) -> None:
@@ -77,18 +66,9 @@ def check_key(key: Any) -> None:
 def check_vectors(state: Any, kind: type, shape: tuple[int, ...], axes: tuple[Axes, Axes]) -> None:
     """Raises where a state has no vectors, or others than those of a kernel of `shape`."""
     if not isinstance(state, kind):
-        fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-        stars = None
-        if isinstance(state, Mapping):
-            stars = "**" if set(state) == set(fields) else None  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(state, (tuple, list)):
-            stars = "*" if len(state) == len(fields) else None  # pyright: ignore[reportUnknownArgumentType]
-        cure = (
+        cure = cure_of_restored(state, kind, "state") or (
             "Make one with inox.functional.spectral_state(w), and hand on the one that the last "
             "call returned."
-            if stars is None
-            else f"Where it comes from a checkpoint, write {kind.__name__}({stars}state), which "
-            "keeps its vectors."
         )
         raise TypeError(f"state must be a {kind.__name__}; found {described(state)}. {cure}")
     for name, along in zip(("inputs", "outputs"), axes, strict=True):

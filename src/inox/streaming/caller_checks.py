@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..functional.arguments import has_axes_of
 from ..functional.real_arrays import described
+from ..functional.restored import cure_of_restored
 from ..functional.scalars import check_not_negative, concrete
 from .stream import Stream
 
@@ -43,11 +45,9 @@ def named_leaves(tree: Any, name: str) -> dict[str, Any]:
 def check_stream(stream: Any, name: str) -> dict[str, Shape]:
     """The shape of each leaf's statistics; raises where `stream` is no stream."""
     if not isinstance(stream, Stream):
-        cure = "Make one with inox.streaming.init(example)."
-        if isinstance(stream, Mapping) and set(stream) == set(Stream._fields):
-            cure = "It has the fields of one: write Stream(**tree)."
-        elif isinstance(stream, (list, tuple)) and len(stream) == len(Stream._fields):
-            cure = "It has the fields of one: write Stream(*trees)."
+        cure = cure_of_restored(stream, Stream, name) or (
+            "Make one with inox.streaming.init(example)."
+        )
         raise TypeError(f"{name} must be a Stream; found {described(stream)}. {cure}")
     first = named_leaves(stream.count, f"{name}.count")
     shapes = [tuple(leaf.shape) for leaf in first.values()]
@@ -163,10 +163,7 @@ def _mask(mask: Any, name: str, leaf: Array, shape: Shape) -> Array:
         )
     array = jnp.asarray(mask)
     leading = leading_shape(leaf, len(shape))
-    fits = array.ndim == leaf.ndim and all(
-        a in (1, n) for a, n in zip(array.shape, leaf.shape, strict=True)
-    )
-    if array.shape != leading and not fits:
+    if array.shape != leading and not has_axes_of(array, leaf):
         raise ValueError(
             f"where of shape {array.shape} does not fit {name} of shape {leaf.shape}. Give it "
             f"shape {leading}, a value for each observation, or {leaf.shape}, one for each number."

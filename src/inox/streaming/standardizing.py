@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..functional.pooling import nonzero
 from ..functional.scalars import check_epsilon
 from ..kernels.arithmetic import accumulator
 from .caller_checks import check_clip, check_stream, leaves_as
@@ -122,7 +123,7 @@ def _normalized(
     centred = (wide - mean) - low
     # With epsilon 0, what never varied has deviation 0. Its own number gives 0 rather than 0 / 0,
     # and one that differs stays finite: it is centred, in the units of the observations.
-    y = centred / jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
+    y = centred / nonzero(deviation)
     if clip is not None:
         limit = lax.stop_gradient(jnp.asarray(clip)).astype(y.dtype)
         y = jnp.clip(y, -limit, limit)
