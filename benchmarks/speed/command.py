@@ -18,6 +18,8 @@ PARTS = (
     "plain",
     "dispatch",
     "residual",
+    "weights",
+    "streams",
     "chains",
     "networks",
     "frameworks",
@@ -28,7 +30,16 @@ PARTS = (
     "bandwidth",
 )
 # On a GPU: what depends on the device, not on the host.
-GPU_PARTS = ("grid", "dispatch", "residual", "chains", "growth", "bandwidth")
+GPU_PARTS = (
+    "grid",
+    "dispatch",
+    "residual",
+    "weights",
+    "streams",
+    "chains",
+    "growth",
+    "bandwidth",
+)
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -18,6 +18,7 @@ from .outside import outside
 from .residual import residual
 from .saved import saved_bytes
 from .timing import round_robin, rounded
+from .weights_and_streams import streams, weights
 from .worker import Process
 
 Record = dict[str, Any]
@@ -254,6 +255,8 @@ SECTIONS = {
     "plain": plain,
     "dispatch": dispatch,
     "residual": residual,
+    "weights": weights,
+    "streams": streams,
     "chains": neighbouring,
     "networks": networks,
     "frameworks": frameworks,

@@ -122,6 +122,20 @@ def residual_table(results: Results) -> list[Table]:
     return [_timed(results, "A residual and its norm", note, records, titles, "", "one_pass")]
 
 
+def beside_formulas(results: Results) -> list[Table]:
+    """What is measured beside the bare formulas alone: functions of weights, and streams."""
+    found = []
+    for section, title in (("weights", "Normalized weights"), ("streams", "Streams")):
+        if records := results["sections"].get(section):
+            note = "Float32; times the bare formula, which has no bounds of its error."
+            titles = [
+                f"{r['what']}, {TIMES.join(map(str, r['shape']))}, {PASS_NAMES[r['pass']]}"
+                for r in records
+            ]
+            found.append(_timed(results, title, note, records, titles, "", "textbook", unit=1e6))
+    return found
+
+
 def other_tables(results: Results) -> list[Table]:
     """Everything beside the grid: what a call, a chain, a network and an import take, and more."""
     parts = results["sections"]
@@ -131,6 +145,7 @@ def other_tables(results: Results) -> list[Table]:
         titles = [cell_title(r) for r in records]
         found.append(_timed(results, "A small call", note, records, titles, "", "floor", unit=1e6))
     found += residual_table(results)
+    found += beside_formulas(results)
     if records := parts.get("chains"):
         note = "Forward + backward; times the same chain without its norm."
         titles = [f"{r['chain']}, {cell_title(r)}" for r in records]
