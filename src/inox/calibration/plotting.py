@@ -34,6 +34,7 @@ def draw(rows: Sequence[Any], path: str | Path) -> None:
         panel.set_xlabel(label)
         panel.axvline(0, color="0.4", linewidth=1)
         panel.grid(axis="x", alpha=0.25)
+        panel.locator_params(axis="x", nbins=6)  # of more the numbers would meet
     panels[-1].set_xscale("symlog", linthresh=1e-3)  # channels are often orders of magnitude apart
     panels[0].set_yticks(range(len(rows)), [row.layer for row in rows])
     panels[0].invert_yaxis()
