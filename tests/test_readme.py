@@ -1,11 +1,13 @@
-"""The README's Python blocks run, top to bottom, as one program."""
+"""The README's Python blocks run as one program; its figures and its pages are there."""
 
 import ast
+import re
 from pathlib import Path
 
 from tests.documentation import program_of, python_blocks, run_as_a_program
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 LONGEST_EXAMPLE = 25
 
 
@@ -38,3 +40,22 @@ def test_blocks_run(tmp_path, peer):
     for library in sorted(imported_by(program_of(README))):
         peer(library)
     run_as_a_program(README, tmp_path)
+
+
+def test_figures_are_those_of_the_pages():
+    """What the README says is measured stands in the page that the line links to."""
+    table = README.read_text(encoding="utf-8").split("| where |")[1].split("\n\n")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    assert len(rows) >= 5
+    for where, others, here, more in rows:
+        page = re.findall(r"\((docs/[\w-]+\.md)", more)[0]
+        known = re.findall(r"NaN|[\d.]+(?:e[-+]?\d+)?", (ROOT / page).read_text(encoding="utf-8"))
+        for figure in re.findall(r"NaN|\b[\d.]+(?:e[-+]?\d+)?", others + here):
+            assert figure in known, f"{where}: {figure} is not in {page}"
+
+
+def test_links_lead_to_files():
+    """Every page that the README links to is in the repository."""
+    linked = set(re.findall(r"\]\(([\w./-]+\.md)", README.read_text(encoding="utf-8")))
+    assert len(linked) > 20
+    assert all((ROOT / path).is_file() for path in linked)

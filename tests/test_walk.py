@@ -1,4 +1,4 @@
-"""The walk of x that CONTRIBUTING.md describes is the one that x takes."""
+"""The walk of x that the page on how it is built describes is the one that x takes."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from inox.kernels.cpu.library import library
 
-PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "house.md").read_text(encoding="utf-8")
 
 # In a process of its own, in which nothing has been traced yet.
 PROGRAM = """

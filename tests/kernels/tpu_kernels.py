@@ -10,6 +10,7 @@ import numpy as np
 
 from inox.kernels.backends import BACKENDS
 from inox.kernels.jax_internals import mlir
+from inox.kernels.kernel import Backend
 from inox.kernels.lowering import lowering
 from inox.kernels.primitive import operation_p, splittable_operation_p
 from inox.kernels.tpu.calls import CALLS
@@ -19,20 +20,26 @@ AXES = (-1,)
 
 
 @contextmanager
-def on_the_cpu() -> Iterator[None]:
-    """What is lowered for the CPU meanwhile takes the kernels for TPU."""
+def lowered_by(backend: Backend) -> Iterator[None]:
+    """What is lowered for the CPU meanwhile takes the kernels of this backend."""
 
-    def lower_by(backend: Any) -> None:
+    def lower_by(backend: Backend) -> None:
         for primitive in (operation_p, splittable_operation_p):
             mlir.register_lowering(primitive, lowering(backend), platform="cpu")
         jax.clear_caches()
 
-    lower_by(BACKENDS["tpu"])
+    lower_by(backend)
     try:
-        with interpreted():
-            yield
+        yield
     finally:
         lower_by(BACKENDS["cpu"])
+
+
+@contextmanager
+def on_the_cpu() -> Iterator[None]:
+    """What is lowered for the CPU meanwhile takes the kernels for TPU."""
+    with lowered_by(BACKENDS["tpu"]), interpreted():
+        yield
 
 
 def normalize(x: Any, scale: Any = None, bias: Any = None, epsilon: float = 1e-5, **settings: Any):
