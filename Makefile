@@ -18,7 +18,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test coverage demo docs links dist demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
+.PHONY: help test coverage demo docs links dist dist-arm arm-tools demo-distributed lint format types differences accuracy bench platforms conformance sanitize test-arm test-clang clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,19 +95,55 @@ conformance: $(VENV)/.installed-conformance  ## Run the frameworks' own tests on
 	$(BIN)/python -m conformance $(ARGS)
 
 # The source distribution, and the wheel that is made of it, named for the oldest glibc that it runs
-# on. Both are installed into an environment of their own and tried.
+# on. The kernels are compiled once: the wheel is built of the unpacked source distribution, whose
+# tests then try it, with the oldest jax and the newest, in an environment that no checkout is in.
+DIST := build/dist
+OLDEST_JAX := $(shell sed -n 's/^requires = .*"jaxlib==\([0-9.]*\)".*/\1/p' pyproject.toml)
+# What was linked, what is lowered to it, its numbers.
+DIST_TESTS := tests/test_version.py tests/kernels/test_library.py tests/kernels/test_lowering.py \
+  tests/kernels/test_native_shapes.py
+AUDITWHEEL := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel
 dist: $(VENV)/.installed-dist  ## Build the source distribution and the wheel into dist/, check and try them
-	rm -rf dist build/dist
-	$(BIN)/python -m build --outdir build/dist
-	mkdir -p dist && mv build/dist/*.tar.gz dist/
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist build/dist/*.whl
+	rm -rf dist $(DIST)
+	$(BIN)/python -m build --sdist
+	mkdir -p $(DIST)/sources && tar -xf dist/*.tar.gz -C $(DIST)/sources --strip-components=1
+	$(BIN)/python -m build --wheel --outdir $(DIST) $(DIST)/sources
+	$(AUDITWHEEL) repair --wheel-dir dist $(DIST)/*.whl
 	$(BIN)/python -m twine check --strict dist/*
-	@ls -l dist
-	@for file in $(CURDIR)/dist/*; do \
-	  rm -rf build/dist/tried && $(BIN)/python -m venv build/dist/tried && \
-	  build/dist/tried/bin/python -m pip install --quiet $$file && \
-	  (cd build/dist && INOX_REQUIRE_KERNELS=1 tried/bin/python -m inox) || exit 1; \
+	$(BIN)/python -m venv $(DIST)/tried
+	@cd $(DIST)/sources && for jax in jax==$(OLDEST_JAX) jax; do \
+	  ../tried/bin/python -m pip install --quiet --upgrade ../../../dist/*.whl $$jax hypothesis pytest && \
+	  ../tried/bin/python -m inox && \
+	  INOX_REQUIRE_KERNELS=1 ../tried/bin/python -m pytest -q $(DIST_TESTS) || exit 1; \
 	done
+	@ls -l dist
+
+# For what is compiled here for AArch64, and run in an emulator.
+EMULATOR := qemu-aarch64 -L /usr/aarch64-linux-gnu
+arm-tools:
+	@if [ "$$(uname -m)" = aarch64 ]; then echo "This is AArch64: make test and make dist are for it." >&2; exit 1; fi
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64; do \
+	  command -v $$tool > /dev/null || { \
+	    echo "$$tool is missing. On Debian and Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; \
+	    exit 1; }; \
+	done
+
+# An emulator runs the kernels' tests (test-arm), but no jax: of the library it is seen that the
+# loader finds all that it asks for.
+dist-arm: arm-tools $(VENV)/.installed-dist  ## Add the wheel for AArch64 to what `make dist` has built, by a cross compiler
+	@test -d $(DIST)/sources || { echo "There is no source distribution to build of: make dist" >&2; exit 1; }
+	rm -rf $(DIST)/aarch64 dist/*aarch64.whl
+	$(BIN)/python -m build --wheel --outdir $(DIST)/aarch64 \
+	  -C wheel.tags=py3-none-linux_aarch64 \
+	  -C cmake.define.CMAKE_TOOLCHAIN_FILE=$(CURDIR)/$(DIST)/sources/cmake/aarch64.cmake $(DIST)/sources
+	$(AUDITWHEEL) repair --wheel-dir dist $(DIST)/aarch64/*.whl
+	$(BIN)/python -m twine check --strict dist/*aarch64.whl
+	$(BIN)/python -m zipfile -e dist/*aarch64.whl $(DIST)/aarch64
+	$(EMULATOR) -E LD_TRACE_LOADED_OBJECTS=1 -E LD_BIND_NOW=1 -E LD_WARN=1 \
+	  /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 \
+	  $(DIST)/aarch64/inox/kernels/cpu/lib/libinox_kernels.so 2>&1 | tee $(DIST)/aarch64/loaded
+	@grep -q "libc.so.6 => /" $(DIST)/aarch64/loaded && ! grep -E "not found|undefined" $(DIST)/aarch64/loaded
+	@ls -l dist
 
 # The kernels' own test program, with each set of sanitizers and each instruction set. It says
 # "skipped" for one that this processor lacks.
@@ -126,14 +162,7 @@ sanitize: ## Run the kernels' tests under the address, undefined behaviour and t
 
 # Emulated instructions take some 20 times as long: fewer cases.
 ARM_CASES ?= 120
-EMULATOR := qemu-aarch64 -L /usr/aarch64-linux-gnu
-test-arm:  ## Compile the kernels for AArch64 and run their own tests in an emulator
-	@if [ "$$(uname -m)" = aarch64 ]; then echo "This is AArch64: make test runs its kernels." >&2; exit 1; fi
-	@for tool in aarch64-linux-gnu-g++ qemu-aarch64; do \
-	  command -v $$tool > /dev/null || { \
-	    echo "$$tool is missing. On Debian and Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user" >&2; \
-	    exit 1; }; \
-	done
+test-arm: arm-tools  ## Compile the kernels for AArch64 and run their own tests in an emulator
 	cmake -S . -B build/aarch64 -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake \
 	  -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
 	cmake --build build/aarch64 --parallel
