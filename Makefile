@@ -112,7 +112,7 @@ dist: $(VENV)/.installed-dist  ## Build the source distribution and the wheel in
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m venv $(DIST)/tried
 	@cd $(DIST)/sources && for jax in jax==$(OLDEST_JAX) jax; do \
-	  ../tried/bin/python -m pip install --quiet --upgrade ../../../dist/*.whl $$jax hypothesis pytest && \
+	  ../tried/bin/python -m pip install --quiet --upgrade ../../../dist/*$(shell uname -m).whl $$jax hypothesis pytest && \
 	  ../tried/bin/python -m inox && \
 	  INOX_REQUIRE_KERNELS=1 ../tried/bin/python -m pytest -q $(DIST_TESTS) || exit 1; \
 	done
