@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..speed.cells import Cell
+from ..speed.cells import UNCENTRED, Cell
 from ..speed.contestants import CONTESTANTS, Contestant
 
 # The others are not measured: PyTorch and the inox distribution aren't compiled by these
@@ -47,8 +47,8 @@ def _shapes(cell: Cell, channels_first: bool) -> list[Any]:
     if channels_first:
         shape = (shape[0], shape[-1], *shape[1:-1])
     x = jax.ShapeDtypeStruct(shape, jnp.dtype(cell.dtype))
-    parameter = jax.ShapeDtypeStruct((cell.channels,), jnp.float32)
-    return [x, x, *[parameter] * (1 if cell.kind == "rms" else 2)]
+    parameter = jax.ShapeDtypeStruct(cell.parameter_shape, jnp.float32)
+    return [x, x, *[parameter] * (1 if cell.kind in UNCENTRED else 2)]
 
 
 def program(name: str, cell: Cell, which: str) -> tuple[Function, list[Any]]:

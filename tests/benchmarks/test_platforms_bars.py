@@ -2,10 +2,11 @@
 
 import json
 
+import jax
 import pytest
 
 from benchmarks.marked_part import part_of
-from benchmarks.platforms import bars, cells, checking, command, page, tables
+from benchmarks.platforms import bars, cells, checking, command, contestants, page, tables
 from benchmarks.platforms.targets import TARGETS
 from benchmarks.speed.cells import GRID, TIMES, Cell
 
@@ -203,3 +204,14 @@ def test_the_page_is_made_from_the_newest_results():
     path = page.newest()
     text = page.PAGE.read_text(encoding="utf-8")
     assert part_of(text, page.PART) == page.part(page.load(path), path.name)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("name", ["floor", *contestants.NAMES])
+def test_every_norm_of_the_grid_can_be_compiled(name):
+    """Shapes of x and of the parameters are those that the norm takes, and what comes out x's."""
+    for cell in GRID:
+        for which in ("forward", "both"):
+            function, shapes = contestants.program(name, cell, which)
+            results = jax.tree.leaves(jax.eval_shape(function, *shapes))
+            assert results[0].shape == shapes[0].shape, cell
