@@ -19,7 +19,9 @@ from .speed.residual import ONE_PASS
 from .speed.tables import cell_title
 from .speed.timing import ratio
 
-PEERS = (*JAX_PEERS, "torch", "torch_first", "reference")
+PEERS = (*JAX_PEERS, "torch", "torch_first", "reference", "textbook", "theirs")
+# What tells a record from the others of its part, beside its cell.
+FIELDS = ("model", "network", "what", "kind", "chain", "axis", "norms", "layers", "shape")
 # How many times as large a ratio must be to be told.
 WORSE = 1.1
 
@@ -36,17 +38,27 @@ class Change(NamedTuple):
 
 
 def machine_name(machine: dict[str, Any]) -> str:
-    """What must be equal: the device or processor, its cores, the kernels' instruction set."""
+    """What must be equal: the device, or the processor with its model, its cores and its kernels.
+
+    Names of processors are often those of a family. Older files don't tell the kernels, which were
+    the widest that the processor has.
+    """
     processor = machine["processor"]
-    device = machine.get("device", f"{processor['name']}, {machine['cores']} cores")
-    kernels = machine.get("instruction_set") or ", ".join(processor.get("instructions", ()))
-    return f"{device} ({kernels})"
+    kind = [f"{name} {processor[name]}" for name in ("family", "model") if processor.get(name)]
+    device = ", ".join([processor["name"], *kind, f"{machine['cores']} cores"])
+    had = processor.get("instructions", ())
+    widest = "avx512" if "avx512f" in had else "avx2" if "avx2" in had else "baseline"
+    return f"{machine.get('device', device)} ({machine.get('instruction_set') or widest})"
 
 
 def cell_name(section: str, record: dict[str, Any]) -> str:
     """A cell as it is told from all others of a file."""
-    parts = (PASS_NAMES.get(record.get("pass", "")), record.get("chain"), record.get("axis"))
-    return ", ".join([section, cell_title(record), *(part for part in parts if part)])
+    fields = [f"{record[name]}" for name in FIELDS if name in record]
+    if "layers" in record or "norms" in record:
+        fields[-1] += " layers" if "layers" in record else " norms"
+    title = [cell_title(record)] if "cell" in record else []
+    passes = [PASS_NAMES[record["pass"]]] if "pass" in record else []
+    return ", ".join([section, *title, *fields, *passes])
 
 
 def measured(folder: Path) -> dict[tuple[str, str], dict[str, Seconds]]:
@@ -57,7 +69,7 @@ def measured(folder: Path) -> dict[tuple[str, str], dict[str, Seconds]]:
         for section, records in results["sections"].items():
             told = results.get("updated", {}).get(section, results)
             for record in records:
-                if "cell" in record and "seconds" in record:
+                if isinstance(record.get("seconds"), dict):  # of several, so that there is a ratio
                     key = machine_name(told["machine"]), cell_name(section, record)
                     found.setdefault(key, {})[told["date"]] = record["seconds"]
     return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from inox import functional, streaming
 
-from .programs import Program, of_jax
+from .programs import Program
 from .timing import round_robin, rounded
 
 if TYPE_CHECKING:
@@ -28,11 +28,16 @@ EPSILON = 1e-5
 
 
 class Pair(NamedTuple):
-    """One computation twice, and its operands."""
+    """One computation twice, what it is differentiated by, and the state that comes first.
+
+    Nothing is closed over: of a constant the compiler would compute what a caller's program must.
+    """
 
     ours: Callable[..., Any]
     bare: Callable[..., Any]
     operands: tuple[Any, ...]
+    state: Any = None
+    bare_state: Any = None
 
 
 def weight_pairs(shape: tuple[int, ...]) -> dict[str, Pair]:
@@ -41,18 +46,18 @@ def weight_pairs(shape: tuple[int, ...]) -> dict[str, Pair]:
     w = jnp.asarray(rng.standard_normal(shape, np.float32))
     gain = jnp.asarray(rng.uniform(0.5, 1.5, shape[-1]).astype(np.float32))
     others = tuple(range(len(shape) - 1))
-    state = functional.spectral_state(w, steps=16)
+    start = functional.spectral_state(w, steps=16)
 
-    def bare_norm(v: Array, g: Array) -> Array:
+    def bare_norm(_: None, v: Array, g: Array) -> Array:
         return g * v / jnp.sqrt(jnp.sum(v * v, others))
 
-    def bare_standard(w: Array) -> Array:
+    def bare_standard(_: None, w: Array) -> Array:
         return (w - jnp.mean(w, others)) * jax.lax.rsqrt(jnp.var(w, others) + EPSILON)
 
-    def spectral(w: Array, state: Any) -> Array:
+    def spectral(state: Any, w: Array) -> Array:
         return functional.spectral_norm(w, state, steps=1)[0]
 
-    def bare_spectral(w: Array, state: Any) -> Array:
+    def bare_spectral(state: Any, w: Array) -> Array:
         """One step of the power iteration, and the estimate, which are constants."""
         matrix = w.reshape(-1, shape[-1])
         left = jax.lax.stop_gradient(matrix @ state.outputs.ravel())
@@ -62,12 +67,10 @@ def weight_pairs(shape: tuple[int, ...]) -> dict[str, Pair]:
         return w / (left @ matrix @ right)
 
     return {
-        "weight norm": Pair(functional.weight_norm, bare_norm, (w, gain)),
-        "spectral norm": Pair(
-            lambda w: spectral(w, state), lambda w: bare_spectral(w, state), (w,)
-        ),
+        "weight norm": Pair(lambda _, v, g: functional.weight_norm(v, g), bare_norm, (w, gain)),
+        "spectral norm": Pair(spectral, bare_spectral, (w,), start, start),
         "standardized weights": Pair(
-            lambda w: functional.weight_standardize(w, epsilon=EPSILON), bare_standard, (w,)
+            lambda _, w: functional.weight_standardize(w, epsilon=EPSILON), bare_standard, (w,)
         ),
     }
 
@@ -88,25 +91,29 @@ def stream_pairs(shape: tuple[int, ...]) -> dict[str, Pair]:
     def bare_normalize(sums: tuple[Array, Array, Array], x: Array) -> Array:
         return (x - sums[1]) / jnp.sqrt(sums[2] + EPSILON)
 
+    def normalize(stream: streaming.Stream, x: Array) -> Array:
+        return streaming.normalize(stream, x, epsilon=EPSILON)
+
     return {
-        "update": Pair(lambda x: streaming.update(stream, x), lambda x: bare_update(sums, x), (x,)),
-        "normalize": Pair(
-            lambda x: streaming.normalize(stream, x, epsilon=EPSILON),
-            lambda x: bare_normalize(sums, x),
-            (x,),
-        ),
+        "update": Pair(streaming.update, bare_update, (x,), stream, sums),
+        "normalize": Pair(normalize, bare_normalize, (x,), stream, sums),
     }
 
 
 def programs(pair: Pair, which: str, queued: bool) -> dict[str, Program]:
-    """Ours and the bare formula, compiled; the cotangent is the result, whatever its shape."""
+    """Ours and the bare formula, compiled: forward, or with the gradients of the operands."""
 
-    def made(function: Callable[..., Any]) -> Program:
-        cotangent = jax.eval_shape(function, *pair.operands)
-        cotangent = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), cotangent)
-        return of_jax(function, pair.operands, cotangent, which, queued=queued)
+    def made(function: Callable[..., Any], state: Any) -> Program:
+        @jax.jit
+        def run(state: Any, *operands: Any) -> Any:
+            if which == "forward":
+                return function(state, *operands)
+            y, pull = jax.vjp(lambda *operands: function(state, *operands), *operands)
+            return y, pull(y)
 
-    return {OURS: made(pair.ours), BARE: made(pair.bare)}
+        return Program(lambda: run(state, *pair.operands), queued=queued)
+
+    return {OURS: made(pair.ours, pair.state), BARE: made(pair.bare, pair.bare_state)}
 
 
 def _measured(

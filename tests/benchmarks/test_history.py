@@ -78,3 +78,27 @@ def test_other_machines_are_not_compared(tmp_path, capsys):
     history.main([str(written(folder, first, other))])
     line = capsys.readouterr().out.splitlines()[4]
     assert line.split()[-5:] == ["2026-01-02", "0.50", "2026-01-04", "1.00", "100%"]
+
+
+def test_committed_results_have_a_name_for_each_cell():
+    """No record takes another's place, and those without a shape are there, too."""
+    for path in history.RESULTS.glob("*.json"):
+        sections = history.load(path)["sections"]
+        names = [
+            history.cell_name(section, record)
+            for section, records in sections.items()
+            for record in records
+            if isinstance(record.get("seconds"), dict)
+        ]
+        assert len(names) == len(set(names))
+        assert any(name.startswith("networks, ") for name in names)
+
+
+def test_machines_are_told_apart_by_model_and_kernels():
+    """A file from before the kernels were noted is of the widest that its processor has."""
+    processor = {"name": "a processor", "family": "25", "model": "17"}
+    old = {"cores": 2, "processor": {**processor, "instructions": ["avx2", "avx512f"]}}
+    assert history.machine_name(old) == history.machine_name({**old, "instruction_set": "avx512"})
+    other = {**old, "processor": {**old["processor"], "model": "1"}}
+    for machine in (other, {**old, "cores": 4}, {**old, "instruction_set": "avx2"}):
+        assert history.machine_name(machine) != history.machine_name(old)

@@ -25,16 +25,16 @@ def numbers(result):
 def test_both_compute_the_same(name):
     """On easy numbers the bare formula is right, too, and so are its gradients."""
     pair = PAIRS[name]
-    for ours, bare in zip(
-        numbers(pair.ours(*pair.operands)), numbers(pair.bare(*pair.operands)), strict=True
-    ):
-        np.testing.assert_allclose(ours, bare, rtol=2e-5, atol=2e-6)
+    ours = numbers(pair.ours(pair.state, *pair.operands))
+    bare = numbers(pair.bare(pair.bare_state, *pair.operands))
+    for found, expected in zip(ours, bare, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
     if name in ("update", "normalize"):
         return
     weight = np.random.default_rng(1).standard_normal(pair.operands[0].shape).astype(np.float32)
     gradients = [
-        jax.grad(lambda *operands, f=f: (weight * f(*operands)).sum())(*pair.operands)
-        for f in (pair.ours, pair.bare)
+        jax.grad(lambda *operands, f=f, s=s: (weight * f(s, *operands)).sum())(*pair.operands)
+        for f, s in ((pair.ours, pair.state), (pair.bare, pair.bare_state))
     ]
     np.testing.assert_allclose(*gradients, rtol=2e-4, atol=2e-5)
 

@@ -3,6 +3,7 @@
 import sys
 
 import jax.numpy as jnp
+import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
@@ -107,6 +108,18 @@ def test_the_picture(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install matplotlib"):
         found.plot(tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_single_channel_stands_on_its_line(tmp_path, monkeypatch):
+    """In every panel, at the name of its layer."""
+    figures = []
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda figure, path: figures.append(figure)
+    )
+    layer, state = export_state(BatchNorm(1))
+    quietly(apply, layer, state, [rows(0, 8, 1)]).plot(tmp_path / "one.png")
+    for panel in figures[0].axes:
+        assert list(panel.lines[0].get_ydata()) == [0]
 
 
 def test_pictures_of_nothing(tmp_path):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tqdm
 
 from inox.calibration import recalibrate
 from inox.nn import BatchNorm, Module, export_state, freeze
@@ -132,6 +133,22 @@ def test_mode_frozen_layers_and_warmup():
     fresh = {**state, model.after.batches: jnp.full(2, 100.0)}
     again = quietly(apply, model, fresh, sorted_batches())
     np.testing.assert_array_equal(again[model.after.batches], np.full(2, 100))
+
+
+def test_no_batch_is_lost_where_batches_can_be_gone_through_once():
+    """A bar round a generator starts anew, though what it goes round doesn't.
+
+    One batch norm takes one pass, of all batches; more of them are refused.
+    """
+    batches = sorted_batches()
+    layer, state = export_state(BatchNorm(CHANNELS))
+    bar = tqdm.tqdm((x for x in batches), disable=True)
+    new = quietly(apply, layer, state, bar, sequential=True)
+    assert_exact_moments(new[layer.stats].mean, new[layer.stats].var, np.concatenate(batches))
+    model, state = make_network()
+    bar = tqdm.tqdm((x for x in batches), disable=True)
+    with pytest.raises(ValueError, match="sequential=True give a list"):
+        quietly(apply, model, state, bar, sequential=True)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

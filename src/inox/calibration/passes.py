@@ -123,7 +123,8 @@ def pool_once(
     if not number:
         raise ValueError(
             "batches is empty, so there is nothing to take statistics of. A generator can be gone "
-            "through once: make a new one for each call."
+            "through once: make a new one for each call, and with sequential=True give a list, or "
+            "an object whose __iter__ starts anew."
         )
     jax.block_until_ready(pools)
     return {key: pools[keys[key]] for key in chosen}, number

@@ -29,7 +29,7 @@ def draw(rows: Sequence[Any], path: str | Path) -> None:
     for panel, (name, label) in zip(panels, PANELS.items(), strict=True):
         for line, row in enumerate(rows):
             values = getattr(row, name)
-            spread = line + np.linspace(-0.3, 0.3, len(values))
+            spread = line + (np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else 0)
             panel.plot(values, spread, ".", color="C0", alpha=0.7)
         panel.set_xlabel(label)
         panel.axvline(0, color="0.4", linewidth=1)

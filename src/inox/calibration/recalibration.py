@@ -64,7 +64,8 @@ def recalibrate(
         batches: The data, any iterable: a generator will do. With `sequential`, one that can be
             gone through several times. A batch is a PyTree of arrays.
         progress: Whether a bar by tqdm goes round the batches of each pass, where it is installed.
-            False leaves that to whoever gives the batches: `tqdm(batches)` is an iterable, too.
+            False leaves that to whoever gives the batches: `tqdm(batches)` is an iterable, too
+            (and starts anew where what it goes round does).
         sequential: Whether there is one pass for each batch norm.
 
     Returns:
@@ -115,8 +116,9 @@ def recalibrated(
     groups: list[Any] = [list(chosen)] if chosen else []
     if sequential and chosen:
         run = run._replace(batches=repeatable(run.batches))
-        groups = [[key] for key in order_of_calls(run, model, new, chosen)]
-        check_called(chosen, [key for (key,) in groups], every=strict)
+        if len(chosen) > 1:  # one has no order, and its one pass takes all there is
+            groups = [[key] for key in order_of_calls(run, model, new, chosen)]
+            check_called(chosen, [key for (key,) in groups], every=strict)
     changed: dict[Any, Any] = {}
     pools: dict[StateKey, PooledMoments] = {}
     for group in groups:
