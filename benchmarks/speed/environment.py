@@ -84,10 +84,12 @@ def place(description: dict[str, Any]) -> str:
     """The kind of machine that has a part of the page to itself: `cpu`, `cpu avx2` or `gpu`.
 
     Where the best kernels are those of AVX2, they do more work for each number than where there is
-    AVX-512, and the other libraries' compilers meet another processor.
+    AVX-512 (`cpu`, as older files have it that don't tell), and the other libraries' compilers meet
+    another processor. `cpu baseline` and `cpu None`, without kernels, are kinds, too.
     """
-    narrow = description["platform"] == "cpu" and description.get("instruction_set") == "avx2"
-    return description["platform"] + (" avx2" if narrow else "")
+    kernels = description.get("instruction_set", "avx512")
+    narrow = description["platform"] == "cpu" and kernels != "avx512"
+    return description["platform"] + (f" {kernels}" if narrow else "")
 
 
 def slug(description: dict[str, Any]) -> str:
@@ -95,8 +97,8 @@ def slug(description: dict[str, Any]) -> str:
     name = description.get("device") or f"{description['processor']['name']} {description['cores']}"
     if "device" not in description:
         name += " cores"
-    if place(description) == "cpu avx2":
-        name += " avx2"
+    if " " in place(description):
+        name += f" {description['instruction_set']}"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..marked_part import with_part
+from ..marked_part import marks, with_part
 from .cells import PASS_NAMES
 from .environment import ROOT, place
 from .tables import Table, all_tables, cell_title, label, residual_table
@@ -105,6 +105,11 @@ def load(path: Path) -> Results:
 def write(results: Results, source: str) -> None:
     """Exchanges the part of this kind of machine, and the table of the page on residuals."""
     page, name = PAGE.read_text(encoding="utf-8"), part_name(place(results["machine"]))
+    if marks(name)[0] not in page:
+        raise SystemExit(
+            f"{PAGE.name} has no part for this kind of machine ({place(results['machine'])}). The "
+            f"results are in {source}; add the marks {' '.join(marks(name))} to have them shown."
+        )
     PAGE.write_text(with_part(page, name, part(results, source)), encoding="utf-8")
     if results["machine"]["platform"] == "cpu":
         for table in residual_table(results):

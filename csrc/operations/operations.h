@@ -1,4 +1,4 @@
-// The four operations on plain memory, for any kernels and any pool of threads.
+// The operations on plain memory, for any kernels and any pool of threads.
 //
 // Arrays are dense and row-major. The shape of x is (outer, inner, length, groups, channels): mean
 // and variance are over length and channels. An `outer` index has parameters and gradients of its

@@ -8,8 +8,8 @@
 
 namespace inox::test {
 
-// Runs the four operations on one shape and checks every result against extended precision, and
-// that nothing around the results was written. Returns what is wrong, or nothing.
+// Runs the four operations without a residual on one shape and checks every result against extended
+// precision, and that nothing around the results was written. Returns what is wrong, or nothing.
 class Case {
  public:
   // Of at most `budget` elements.

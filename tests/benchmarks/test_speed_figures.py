@@ -142,6 +142,11 @@ def test_machines_without_avx512_have_a_part_of_their_own():
     assert environment.place(machine) == "cpu avx2"
     assert environment.place({"platform": "gpu"}) == "gpu"
     assert environment.slug(machine) == "a-processor-2-cores-avx2"
+    for kernels in ("baseline", None):
+        other = {**RESULTS["machine"], "instruction_set": kernels}
+        assert environment.place(other) == f"cpu {kernels}"
+        with pytest.raises(SystemExit, match="has no part for this kind of machine"):
+            page.write({**RESULTS, "machine": other}, "some.json")
     shown = page.part({**RESULTS, "machine": machine}, "some.json")
     assert "(images/speed-avx2.png)" in shown
     assert "(images/speed.png)" in page.part(RESULTS, "some.json")

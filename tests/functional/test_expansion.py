@@ -91,3 +91,10 @@ def test_settings_are_handed_on():
     settings = {"axis": 0, "implementation": "xla", "epsilon": 0.5}
     expanded = expand(functional.layer_norm)(X, **settings)
     np.testing.assert_allclose(expanded, functional.layer_norm(X, **settings), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["gpu", "", "xla"])
+def test_a_platform_that_is_not_known_is_refused(platform):
+    """Before anything is computed, with the names that are."""
+    with pytest.raises(ValueError, match=r"platform must be None or one of 'cpu', 'cuda'"):
+        expand(functional.layer_norm, platform=platform)

@@ -20,11 +20,7 @@ CURE = "Give one number for each state, counts=[1000, 500]."
 
 
 def shares(counts: Any, states: int) -> list[Any]:
-    """Twice the share of each count in their sum, as Python floats or traced numbers.
-
-    Twice, since moments whose counts add up to less than 1 count as empty, which rounding could
-    make of 1.
-    """
+    """The share of each count in their sum, as Python floats or traced numbers."""
     if isinstance(counts, (Mapping, str, bytes)) or not hasattr(counts, "__iter__"):
         raise TypeError(
             f"counts must be a list of numbers; found {type(counts).__name__}, {counts!r}. {CURE}"
@@ -47,13 +43,13 @@ def shares(counts: Any, states: int) -> list[Any]:
         )
     if len(known) == len(found):
         total = sum(known)
-        return [float(2 * number / total) for number in known]
+        return [float(number / total) for number in known]
     floats = [
         jnp.asarray(number if isinstance(number, Tracer) else float(number), float)
         for number in found
     ]
     together = nonzero(sum(floats[1:], start=floats[0]))
-    return [2 * (number / together) for number in floats]
+    return [number / together for number in floats]
 
 
 def _exact(count: Any) -> Any:

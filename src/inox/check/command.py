@@ -25,8 +25,9 @@ same y and dx, bit for bit, alone and in any batch; and the time, beside the tex
 a copy.
 """
 EPILOG = """\
-The exit status is 0 where every promise is kept, 1 where a bound is broken or bits differ that are
-promised to be the same, and 2 where nothing could be measured. The times decide nothing.
+The exit status is 0 where every promise is kept, 1 where a bound is broken, bits differ that are
+promised to be the same, or a sum with a residual is not rounded once, and 2 where nothing could be
+measured. The times decide nothing.
 """
 
 

@@ -51,6 +51,9 @@ def expand(function: Callable[..., Any], *, platform: str | None = None) -> Call
         Derivatives are to be taken before: those of what it returns are JAX's own, of the
         formulas.
 
+    Raises:
+        ValueError: If `platform` is not one of these.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from inox.functional import layer_norm
@@ -58,6 +61,12 @@ def expand(function: Callable[..., Any], *, platform: str | None = None) -> Call
         >>> "inox" in str(program)
         False
     """
+    if platform is not None and platform not in BACKENDS:
+        raise ValueError(
+            f"platform must be None or one of {', '.join(map(repr, BACKENDS))}; found "
+            f"{platform!r}. None gives the plain formulas."
+        )
+    backend = None if platform is None else BACKENDS[platform]
 
     @functools.wraps(function)
     def expanded(*args: Any, **kwargs: Any) -> Any:
@@ -73,7 +82,7 @@ def expand(function: Callable[..., Any], *, platform: str | None = None) -> Call
             return function(*args, **kwargs)
 
         program, shapes = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
-        results = _evaluate(program.jaxpr, program.consts, arrays, BACKENDS.get(platform or ""))
+        results = _evaluate(program.jaxpr, program.consts, arrays, backend)
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return expanded

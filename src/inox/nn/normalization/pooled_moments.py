@@ -33,7 +33,7 @@ FIELDS = 7
 
 
 class PooledMoments(NamedTuple):
-    """The moments of all batches so far: `state[pooling_key(layer)]` of a state that pools.
+    """The moments of all batches so far: `state[pooling_key(layer.stats)]` of a state that pools.
 
     Args:
         count: The number of elements of each channel, or the sum of their weights.

@@ -60,9 +60,9 @@ def updated(
     A channel stays as it was of which the batch holds fewer than two elements: nothing, or one,
     which has no variance (with `mean_of_one`, its mean moves all the same, as under the names of
     other frameworks). How many there are is the count, or, where that is a sum of weights,
-    `elements`. So does, with `skip_nonfinite`, one whose mean or variance is not finite.
-    The variance of numbers from 1e19 on is no float32, and counts as the largest one. No gradient
-    flows into the state.
+    `elements`. With `skip_nonfinite` a channel whose mean or variance is not finite stays as it
+    was, too. The variance of numbers from 1e19 on is no float32, and counts as the largest one. No
+    gradient flows into the state.
     """
     rest = 1 - momentum
     return _updated(running, batch, momentum, rest, elements, skip_nonfinite, mean_of_one)
