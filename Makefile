@@ -145,6 +145,9 @@ dist-arm: arm-tools $(VENV)/.installed-dist  ## Add the wheel for AArch64 to wha
 	@grep -q "libc.so.6 => /" $(DIST)/aarch64/loaded && ! grep -E "not found|undefined" $(DIST)/aarch64/loaded
 	@ls -l dist
 
+# Without a number CMake starts a compiler for every object at once, of half a gigabyte each.
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
+
 # The kernels' own test program, with each set of sanitizers and each instruction set. It says
 # "skipped" for one that this processor lacks.
 SANITIZERS ?= address,undefined thread
@@ -153,7 +156,7 @@ sanitize: ## Run the kernels' tests under the address, undefined behaviour and t
 	@set -e; for sanitizer in $(SANITIZERS); do \
 	  folder=build/sanitize-$${sanitizer%%,*}; \
 	  cmake -S . -B $$folder -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF -DINOX_SANITIZE=$$sanitizer; \
-	  cmake --build $$folder --parallel; \
+	  cmake --build $$folder --parallel $(JOBS); \
 	  for instructions in baseline avx2 avx512; do \
 	    echo "== $$sanitizer sanitizer, $$instructions"; \
 	    INOX_INSTRUCTION_SET=$$instructions $$folder/inox_kernels_test $(CASES); \
@@ -165,14 +168,14 @@ ARM_CASES ?= 120
 test-arm: arm-tools  ## Compile the kernels for AArch64 and run their own tests in an emulator
 	cmake -S . -B build/aarch64 -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake \
 	  -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
-	cmake --build build/aarch64 --parallel
+	cmake --build build/aarch64 --parallel $(JOBS)
 	$(EMULATOR) build/aarch64/inox_kernels_test $(ARM_CASES)
 
 test-clang:  ## Compile the kernels with Clang and run their own tests with each instruction set
 	@command -v clang++ > /dev/null || { \
 	  echo "clang++ is missing. On Debian and Ubuntu: apt-get install clang" >&2; exit 1; }
 	cmake -S . -B build/clang -DCMAKE_CXX_COMPILER=clang++ -DINOX_BUILD_TESTS=ON -DINOX_BUILD_LIBRARY=OFF
-	cmake --build build/clang --parallel
+	cmake --build build/clang --parallel $(JOBS)
 	@set -e; for instructions in baseline avx2 avx512; do \
 	  INOX_INSTRUCTION_SET=$$instructions build/clang/inox_kernels_test $(CASES); \
 	done
