@@ -95,8 +95,7 @@ conformance: $(VENV)/.installed-conformance  ## Run the frameworks' own tests on
 	$(BIN)/python -m conformance $(ARGS)
 
 # The source distribution, and the wheel that is made of it, named for the oldest glibc that it runs
-# on. The kernels are compiled once: the wheel is built of the unpacked source distribution, whose
-# tests then try it, with the oldest jax and the newest, in an environment that no checkout is in.
+# on. The wheel is built of the unpacked source distribution, whose tests then try it, with the oldest jax and the newest, in an environment that no checkout is in.
 DIST := build/dist
 OLDEST_JAX := $(shell sed -n 's/^requires = .*"jaxlib==\([0-9.]*\)".*/\1/p' pyproject.toml)
 # What was linked, what is lowered to it, its numbers.

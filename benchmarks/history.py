@@ -6,7 +6,6 @@ library in the same cell, takes more than a tenth longer than it did.
 """
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ from .speed.contestants import JAX_PEERS
 from .speed.page import RESULTS, load
 from .speed.residual import ONE_PASS
 from .speed.tables import cell_title
-from .speed.timing import ratio
+from .speed.timing import fastest, ratio
 
 PEERS = (*JAX_PEERS, "torch", "torch_first", "reference", "textbook", "theirs")
 # What tells a record from the others of its part, beside its cell.
@@ -85,15 +84,9 @@ def changes(folder: Path) -> list[Change]:
             ours = ONE_PASS if ONE_PASS in common else "ours"
             peers = [name for name in PEERS if name in common]
             if ours in common and peers:
-                ratios = tuple(over_fastest(seconds, ours, peers) for seconds in pair)
+                ratios = tuple(ratio(s[ours], s[fastest(s, peers)]).median for s in pair)
                 found.append(Change(machine, cell, (before, after), ratios))
     return found
-
-
-def over_fastest(seconds: Seconds, ours: str, peers: Sequence[str]) -> float:
-    """The median over rounds of ours over the one of `peers` that is fastest by its median."""
-    fastest = min(peers, key=lambda name: statistics.median(seconds[name]))
-    return ratio(seconds[ours], seconds[fastest]).median
 
 
 def told(found: list[Change]) -> str:

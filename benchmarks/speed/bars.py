@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .cells import TIMES
 from .contestants import JAX_PEERS
-from .timing import geometric_mean, ratio
+from .timing import fastest, geometric_mean, ratio
 
 Results = dict[str, Any]
 # Which contestant the bars are about, and which order of torch's memory: that of our data.
@@ -46,8 +46,7 @@ def cell_ratios(
             continue
         if dtype is not None and record["cell"]["dtype"] != dtype:
             continue
-        fastest = min(others, key=lambda name: statistics.median(seconds[name]))
-        found.append(ratio(seconds[fastest], seconds[ours]).median)
+        found.append(ratio(seconds[fastest(seconds, others)], seconds[ours]).median)
     return found
 
 

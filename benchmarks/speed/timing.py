@@ -73,6 +73,11 @@ def ratio(numerator: list[float], denominator: list[float]) -> Spread:
     return spread(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
+def fastest(seconds: Mapping[str, list[float]], names: Iterable[str]) -> str:
+    """Whose median is least."""
+    return min(names, key=lambda name: statistics.median(seconds[name]))
+
+
 def geometric_mean(values: Iterable[float]) -> float:
     """The mean of ratios that treats a ratio and its inverse alike."""
     return statistics.geometric_mean(values)

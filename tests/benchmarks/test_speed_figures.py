@@ -5,6 +5,7 @@ import pytest
 from benchmarks.marked_part import marks, part_of, with_part
 from benchmarks.speed import bars, environment, page, tables, timing
 from benchmarks.speed.cells import Cell
+from tests.benchmarks import made_up
 
 
 class Counted:
@@ -56,13 +57,8 @@ GRID = [
     record("bfloat16", "both", floor=1, ours=1, flax=9, equinox=4, torch=4),
     record("float32", "forward", floor=1, ours=2, flax=2, haiku=3),
 ]
-RESULTS = {
-    "date": "2026-01-02",
-    "quick": False,
-    "machine": {"platform": "cpu", "cores": 2, "processor": {"name": "a processor"}},
-    "versions": {"jax": "1.2"},
-    "missing": [],
-    "sections": {
+RESULTS = made_up.results(
+    {
         "grid": GRID,
         "import": [{"seconds": [0.05, 0.07, 0.06]}],
         "networks": [
@@ -72,8 +68,8 @@ RESULTS = {
                 "cpu_seconds": {"none": [2.0], "ours": [2.0], "flax": [2.0]},
             }
         ],
-    },
-}
+    }
+)
 
 
 def test_the_fastest_peer_of_each_cell_counts():

@@ -9,6 +9,7 @@ from benchmarks.marked_part import marks, part_of
 from benchmarks.speed import page, residual, tables
 from benchmarks.speed.cells import Cell, data
 from benchmarks.speed.contestants import CONTESTANTS
+from tests.benchmarks import made_up
 from tests.conftest import import_peer
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -46,13 +47,8 @@ def test_who_is_wrong_is_found_out(monkeypatch):
         residual.checked("one_pass", CONTESTANTS["ours"], cell, "both", drawn)
 
 
-RESULTS = {
-    "date": "2026-01-02",
-    "quick": False,
-    "machine": {"platform": "cpu", "cores": 2, "processor": {"name": "a processor"}},
-    "versions": {"jax": "1.2"},
-    "missing": [],
-    "sections": {
+RESULTS = made_up.results(
+    {
         "residual": [
             {
                 "cell": Cell("rms", (8, 64), "bfloat16").record(),
@@ -61,8 +57,8 @@ RESULTS = {
                 "wrong": {"flax": "y is off"},
             }
         ]
-    },
-}
+    }
+)
 
 
 def test_the_table_tells_ratios_to_one_pass():
