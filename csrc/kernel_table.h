@@ -98,6 +98,11 @@ struct ElementKernels {
   // r is the sum rounded, where it is given.
   void (*add_residual)(const Addition&, const void* x, const void* residual, const void* gate,
                        void* sum, void* r);
+  // What reaches x and the gate: of the gradient dt of the sum, in the accumulator type, dresidual
+  // is dt, dx is gate dt, both rounded, and dt x of all rows is added to dgate. What is null is not
+  // wanted.
+  void (*gate_cotangent)(const Addition&, const void* dt, const void* x, const void* gate,
+                         void* dresidual, void* dx, double* dgate);
   // `count` numbers between the element type and the accumulator's.
   void (*to_accumulators)(const void* from, int64_t count, void* to);
   void (*from_accumulators)(const void* from, int64_t count, bool past_cache, void* to);

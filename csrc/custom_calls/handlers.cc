@@ -7,8 +7,8 @@
 //     inox_centred_sums         t, x, mean, mean_low         -> sum t, sum t (x - mean - mean_low)
 //
 //     inox_add_normalize  x, residual, gate, epsilon, scale, bias          -> y, r
-//     inox_add_cotangent  dy, dr, total, x, residual, epsilon, scale
-//                                                          -> dresidual, dx, dscale, dbias
+//     inox_add_cotangent  dy, dr, total, x, residual, gate, epsilon, scale
+//                                                          -> dresidual, dx, dscale, dbias, dgate
 //
 // Buffers are seen as rows of elements, whatever dimensions they have: so XLA never has to copy one
 // for its layout. The attribute `shape` tells those of x, (outer, inner, length, groups, channels),
@@ -175,8 +175,9 @@ ffi::Error run_add_normalize(XlaThreads threads, Operand x, Operand residual, Op
 }
 
 ffi::Error run_add_cotangent(XlaThreads threads, Operand dy, Operand dr, Operand total, Operand x,
-                             Operand residual, Operand epsilon, Operand scale, Output dresidual,
-                             Output dx, Output dscale, Output dbias, Centred centred, Sizes sizes) {
+                             Operand residual, Operand gate, Operand epsilon, Operand scale,
+                             Output dresidual, Output dx, Output dscale, Output dbias, Output dgate,
+                             Centred centred, Sizes sizes) {
   KeepDenormals guard;
   Checks check("inox_add_cotangent");
   const Element element = check.element(dy);
@@ -188,15 +189,16 @@ ffi::Error run_add_cotangent(XlaThreads threads, Operand dy, Operand dr, Operand
   call.norm.dy = dy.untyped_data();
   call.dr = check.optional("dr", dr, of_sum, count);
   call.total = check.optional("total", total, of_sum, count);
-  if (!call.total) {
-    call.x = check.buffer("x", x, element, count);
-    call.residual = check.buffer("residual", residual, of_sum, count);
-  }
+  call.gate = check.parameter("gate", gate, accumulator, shape);
+  call.dgate = check.optional("dgate", *dgate, accumulator, parameters);
+  if (!call.total || call.dgate) call.x = check.buffer("x", x, element, count);
+  if (!call.total) call.residual = check.buffer("residual", residual, of_sum, count);
   call.dresidual = check.optional("dresidual", *dresidual, of_sum, count);
   call.dx = check.optional("dx", *dx, element, count);
   call.norm.dscale = check.optional("dscale", *dscale, accumulator, parameters);
   call.norm.dbias = check.optional("dbias", *dbias, accumulator, parameters);
-  return carry_out(check, shape, {dscale, dbias},
+  if (call.dgate && !call.gate.data) check.fail("gate must be there where its gradient is wanted.");
+  return carry_out(check, shape, {dscale, dbias, dgate},
                    [&] { return add_cotangent(kernels(), call, &threads); });
 }
 

@@ -225,7 +225,9 @@ bool cotangent_columns(const Kernels& kernels, const Normalization& call, Thread
       round_to(call.element, dbias, width, call.dbias, outer * row + column);
     }
   });
-  if (partial && !failed) add_parts(call, per_outer, sums, pool);
+  if (partial && !failed) {
+    add_parts(call.element, call.shape, {call.dscale, call.dbias}, per_outer, sums, pool);
+  }
   return !failed;
 }
 

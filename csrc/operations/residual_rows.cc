@@ -93,8 +93,8 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
   const bool y_past_cache = chunks.may_pass(norm.y, norm.shape.channels);
   const int64_t row_bytes = 4 * norm.shape.row() * size_of(norm.element);
   return for_each_part_of_rows(
-      norm, unless_small(pool, norm.shape.count() * size_of(norm.element)), row_bytes,
-      chunks.size(), [&](int64_t o, int64_t begin, int64_t end, double*, double*, double* sum) {
+      norm, {}, unless_small(pool, norm.shape.count() * size_of(norm.element)), row_bytes,
+      chunks.size(), [&](int64_t o, int64_t begin, int64_t end, const PartSums&, double* sum) {
     const void* gate = of_outer(norm, call.gate, o);
     const void* scale = of_outer(norm, norm.scale, o);
     const void* bias = of_outer(norm, norm.bias, o);
@@ -125,46 +125,66 @@ bool add_normalize(const Kernels& kernels, const ResidualNormalization& call, Th
 bool add_cotangent(const Kernels& kernels, const ResidualNormalization& call, ThreadPool* pool) {
   const Normalization& norm = call.norm;
   const Chunks chunks(kernels, call);
+  const bool gated = call.gate.data, narrow = chunks.is_narrow();
   const bool past_cache =
-      !chunks.is_narrow() && call.dresidual && chunks.may_pass(call.dresidual, norm.shape.channels);
+      !gated && !narrow && call.dresidual && chunks.may_pass(call.dresidual, norm.shape.channels);
+  const bool results_past_cache =
+      gated && chunks.may_pass(call.dx, norm.shape.row()) &&
+      (!narrow || chunks.may_pass(call.dresidual, norm.shape.row(), call.wide));
   const int64_t row_bytes = 4 * norm.shape.row() * size_of(norm.element);
-  const bool is_sum = call.total && (call.wide || !chunks.is_narrow());
+  const bool is_sum = call.total && (call.wide || !narrow);
+  // What dt is formed in: the type of r, but for a gate, by which it is multiplied unrounded.
+  const bool wide = call.wide || gated;
   return for_each_part_of_rows(
-      norm, unless_small(pool, norm.shape.count() * size_of(norm.element)), row_bytes,
-      3 * chunks.size(),
-      [&](int64_t o, int64_t begin, int64_t end, double* dscale, double* dbias, double* buffer) {
+      norm, {norm.dscale, norm.dbias, call.dgate},
+      unless_small(pool, norm.shape.count() * size_of(norm.element)), row_bytes, 3 * chunks.size(),
+      [&](int64_t o, int64_t begin, int64_t end, const PartSums& sums, double* buffer) {
     const void* scale = of_outer(norm, norm.scale, o);
+    const void* gate = of_outer(norm, call.gate, o);
     double *own = buffer + chunks.size(), *widened = own + chunks.size();
     chunks.for_each(begin, end, [&](int64_t row, int64_t rows, int64_t count) {
+      const ElementKernels& of_elements = chunks.of_elements;
       const void* sum = is_sum ? chunks.at(call.total, row, call.wide) : own;
+      const void* x = chunks.at(call.x, row);
       if (!call.total) {
-        chunks.of_elements.add_residual(chunks.addition(count, false), chunks.at(call.x, row),
-                                        chunks.at(call.residual, row, call.wide), nullptr, own,
-                                        nullptr);
+        of_elements.add_residual(chunks.addition(count, false), x,
+                                 chunks.at(call.residual, row, call.wide), gate, own, nullptr);
       } else if (!is_sum) {
-        chunks.of_elements.to_accumulators(chunks.at(call.total, row), count, own);
+        of_elements.to_accumulators(chunks.at(call.total, row), count, own);
       }
       const void* dy = chunks.at(norm.dy, row);
       void* dresidual = chunks.at(call.dresidual, row, call.wide);
       void* dx = chunks.at(call.dx, row);
-      Rows of = chunks.rows(sum, dy, scale, nullptr, dresidual ? dresidual : buffer, past_cache);
+      // dt, where it isn't rounded at once: in place of dresidual, if that is of its type.
+      void* dt = dresidual && (call.wide || !narrow) ? dresidual : buffer;
+      Rows of =
+          chunks.rows(sum, dy, scale, nullptr, wide || !dresidual ? dt : dresidual, past_cache);
       of.dr = chunks.at(call.dr, row, call.wide);
-      if (!chunks.is_narrow()) {
-        chunks.of_sums.cotangent_rows(of, 0, rows, dscale, dbias);
-      } else if (chunks.of_elements.cotangent_sums(of, call.wide, 0, rows, dscale, dbias)) {
-        if (dx) chunks.of_elements.from_accumulators(of.y, count, false, dx);
+      auto widen_dr = [&] {
+        if (!of.dr || call.wide) return;
+        of_elements.to_accumulators(of.dr, count, widened);
+        of.dr = widened;
+      };
+      if (!narrow) {
+        chunks.of_sums.cotangent_rows(of, 0, rows, sums.scale, sums.bias);
       } else {
-        // Widened, and rounded at the end, in place of dy: each number is read before it is
-        // written.
-        chunks.of_elements.to_accumulators(dy, count, buffer);
-        of.dy = buffer;
-        if (!call.wide) {
-          of.y = buffer;
-          if (of.dr) chunks.of_elements.to_accumulators(of.dr, count, widened), of.dr = widened;
+        if (wide) widen_dr();
+        if (!of_elements.cotangent_sums(of, wide, 0, rows, sums.scale, sums.bias)) {
+          // Widened, and rounded at the end, in place of dy: each number is read before it is
+          // written.
+          if (!wide) widen_dr();
+          of_elements.to_accumulators(dy, count, buffer);
+          of.dy = buffer;
+          if (!wide) of.y = buffer;
+          chunks.of_sums.cotangent_rows(of, 0, rows, sums.scale, sums.bias);
+          if (!wide && dresidual) of_elements.from_accumulators(buffer, count, false, dresidual);
         }
-        chunks.of_sums.cotangent_rows(of, 0, rows, dscale, dbias);
-        void* narrow = call.wide ? dx : dresidual;
-        if (narrow) chunks.of_elements.from_accumulators(of.y, count, false, narrow);
+      }
+      if (gated) {
+        of_elements.gate_cotangent(chunks.addition(count, results_past_cache), of.y, x, gate,
+                                   of.y == dresidual ? nullptr : dresidual, dx, sums.gate);
+      } else if (dx) {
+        of_elements.from_accumulators(of.y, count, false, dx);
       }
     });
   });

@@ -16,12 +16,15 @@ struct ResidualNormalization {
   const void* residual;
   Parameter gate;
   void* r;
-  // Backward, of a sum without a gate or one that was kept: the sum as it was normalized, of r's
-  // type; null where it is formed of x and the residual.
+  // Backward: the sum as it was normalized, of r's type; null where it is formed of x, the residual
+  // and the gate. x is there for the gradient of the gate as well.
   const void* total;
   const void* dr;  // null where nothing reaches r
+  // Null where not wanted. Without a gate dx is dresidual where r is of the element type, and then
+  // not given by itself.
   void* dresidual;
-  void* dx;  // where r is of another type; null where not wanted
+  void* dx;
+  void* dgate;
 };
 
 // Each returns false where memory ran out; results are then undefined.

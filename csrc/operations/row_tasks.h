@@ -35,22 +35,29 @@ inline const void* of_outer(const Normalization& call, const Parameter& paramete
   return parameter.for_each_outer ? advance(parameter.data, outer * bytes) : parameter.data;
 }
 
-// Calls body(outer index, first row, end, sums for scale, sums for bias, buffer) for parts of rows,
-// which read `row_bytes` of each, and adds up the sums of the parts in their order. The sums, where
-// the call wants any, begin as 0; the buffer, of that many numbers, is the task's own. Returns
-// false where memory ran out.
+// The sums of a part, a number for each place in a row. Scale and bias have theirs where one of the
+// gradients is wanted, else both are null.
+struct PartSums {
+  double* scale;
+  double* bias;
+  double* gate;
+};
+
+// Calls body(outer index, first row, end, sums, buffer) for parts of rows, which read `row_bytes`
+// of each, and adds up the sums of the parts in their order. The sums begin as 0; the buffer, of
+// that many numbers, is the task's own. Returns false where memory ran out.
 template <class Body>
-bool for_each_part_of_rows(const Normalization& call, ThreadPool* pool, int64_t row_bytes,
-                           int64_t buffer, const Body& body) {
+bool for_each_part_of_rows(const Normalization& call, const ParameterGradients& gradients,
+                           ThreadPool* pool, int64_t row_bytes, int64_t buffer, const Body& body) {
   const Shape& shape = call.shape;
-  const int64_t size = shape.row();
-  const bool parameters = call.dscale || call.dbias;
+  const int64_t size = shape.row(), all = gradients.count() * size;
+  const bool parameters = all != 0;
   const Parts parts(shape.outer, shape.inner, row_bytes, parameters ? kLeastRows : 1,
                     parameters ? kMostParts : shape.inner);
   const bool partial = parameters && parts.per_outer > 1;
-  double* sums = partial ? call_scratch().reserve(2 * size * parts.count()) : nullptr;
+  double* sums = partial ? call_scratch().reserve(all * parts.count()) : nullptr;
   if (partial && !sums) return false;
-  const int64_t own_size = parameters && !partial ? 2 * size : 0;
+  const int64_t own_size = parameters && !partial ? all : 0;
   std::atomic<bool> failed{false};
   for_each_task(pool, parts.tasks(), [&](int64_t task) {
     double* memory = own_size + buffer ? task_scratch().reserve(own_size + buffer) : nullptr;
@@ -59,17 +66,22 @@ bool for_each_part_of_rows(const Normalization& call, ThreadPool* pool, int64_t 
       return;
     }
     parts.for_each_of(task, [&](int64_t part, int64_t o, int64_t begin, int64_t end) {
-      double* of_part = partial ? sums + 2 * size * part : parameters ? memory : nullptr;
-      if (parameters) std::memset(of_part, 0, 2 * size * sizeof(double));
-      body(o, o * shape.inner + begin, o * shape.inner + end, of_part,
-           parameters ? of_part + size : nullptr, buffer ? memory + own_size : nullptr);
-      if (own_size) {
-        round_to(call.element, of_part, size, call.dscale, o * size);
-        round_to(call.element, of_part + size, size, call.dbias, o * size);
+      double* of_part = partial ? sums + all * part : parameters ? memory : nullptr;
+      if (parameters) std::memset(of_part, 0, all * sizeof(double));
+      PartSums part_sums = {};
+      if (gradients.scale || gradients.bias) {
+        part_sums.scale = of_part, part_sums.bias = of_part + size;
+      }
+      if (gradients.gate) part_sums.gate = of_part + 2 * size;
+      body(o, o * shape.inner + begin, o * shape.inner + end, part_sums,
+           buffer ? memory + own_size : nullptr);
+      if (own_size == 0) return;
+      for (int64_t i = 0; i < gradients.count(); ++i) {
+        round_to(call.element, of_part + i * size, size, gradients[i], o * size);
       }
     });
   });
-  if (partial) add_parts(call, parts.per_outer, sums, pool);
+  if (partial) add_parts(call.element, shape, gradients, parts.per_outer, sums, pool);
   return !failed;
 }
 

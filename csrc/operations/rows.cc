@@ -61,12 +61,12 @@ bool normalize_rows(const Kernels& kernels, const Normalization& call, ThreadPoo
 bool cotangent_rows(const Kernels& kernels, const Normalization& call, ThreadPool* pool) {
   const int64_t row_bytes = 2 * call.shape.row() * size_of(call.element);
   return for_each_part_of_rows(
-      call, pool, row_bytes, 0,
-      [&](int64_t o, int64_t begin, int64_t end, double* dscale, double* dbias, double*) {
+      call, {call.dscale, call.dbias}, pool, row_bytes, 0,
+      [&](int64_t o, int64_t begin, int64_t end, const PartSums& sums, double*) {
     Rows rows = rows_of(call);
     rows.scale = of_outer(call, call.scale, o);
     for_each_run(call, begin, end, [&](int64_t from, int64_t to) {
-      kernels[call.element].cotangent_rows(rows, from, to, dscale, dbias);
+      kernels[call.element].cotangent_rows(rows, from, to, sums.scale, sums.bias);
     });
   });
 }

@@ -72,6 +72,55 @@ void add_residual(const Addition& call, const void* x, const void* residual, con
   }
 }
 
+// Adds products, which are exact in float64, to sums for places in a row.
+INOX_INLINE void add_products(double* sums, Doubles a, Doubles b) {
+  store(sums, fused(a, b, load(sums)));
+}
+INOX_INLINE void add_products(double* sums, Doubles a, Doubles b, int64_t count) {
+  store(sums, fused(a, b, load(sums, count)), count);
+}
+INOX_INLINE void add_products(double* sums, Singles a, Singles b,
+                              int64_t count = kLanesOf<Singles>) {
+  const Doubles lower[] = {to_doubles(lower_lanes(a)), to_doubles(lower_lanes(b))};
+  const Doubles upper[] = {to_doubles(upper_lanes(a)), to_doubles(upper_lanes(b))};
+  if (count == kLanesOf<Singles>) {
+    add_products(sums, lower[0], lower[1]);
+    add_products(sums + kLanes, upper[0], upper[1]);
+  } else {
+    add_products(sums, lower[0], lower[1], count < kLanes ? count : kLanes);
+    if (count > kLanes) add_products(sums + kLanes, upper[0], upper[1], count - kLanes);
+  }
+}
+
+template <class T, class R>
+void gate_cotangent_as(const Addition& call, const Accumulator<T>* dt, const T* x,
+                       const Accumulator<T>* gate, R* dresidual, T* dx, double* dgate) {
+  using V = AccumulatorVector<T>;
+  for (int64_t row = 0; row < call.count; row += call.width) {
+    for_each_vector<V>(call.width, [&](int64_t c, auto... count) __attribute__((always_inline)) {
+      const int64_t i = row + c;
+      const V v = load<V>(dt + i, count...);
+      if (dgate) add_products(dgate + c, v, load<V>(x + i, count...), count...);
+      store_if(dx ? dx + i : nullptr, v * load<V>(gate + c, count...), call.past_cache, count...);
+      store_if(dresidual ? dresidual + i : nullptr, v, call.past_cache, count...);
+    });
+  }
+  if (call.past_cache) end_stores_past_cache();
+}
+
+template <class T>
+void gate_cotangent(const Addition& call, const void* dt, const void* x, const void* gate,
+                    void* dresidual, void* dx, double* dgate) {
+  using A = Accumulator<T>;
+  if (call.wide) {
+    gate_cotangent_as<T, A>(call, (const A*)dt, (const T*)x, (const A*)gate, (A*)dresidual, (T*)dx,
+                            dgate);
+  } else {
+    gate_cotangent_as<T, T>(call, (const A*)dt, (const T*)x, (const A*)gate, (T*)dresidual, (T*)dx,
+                            dgate);
+  }
+}
+
 template <class T>
 void to_accumulators(const void* from, int64_t count, void* to) {
   using A = Accumulator<T>;

@@ -31,7 +31,7 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
   shape.groups = random.below(3) ? 1 : 1 + random.below(5);
   shape.inner = 1 + random.below(std::max<int64_t>(1, budget / (shape.row() * shape.outer)));
   const bool wide = random.below(2), of_rounded = random.below(3) == 0;
-  const bool gated = random.below(2), is_kept = gated || random.below(2), each = random.below(2);
+  const bool gated = random.below(2), is_kept = random.below(2), each = random.below(2);
   const Element of_sum = wide ? sums : element;
   const int64_t count = shape.count(), parameters = shape.outer * shape.row();
   auto array = [&](int64_t n, Element type) { return Guarded(n, size_of(type), random.below(16)); };
@@ -40,6 +40,7 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
   Guarded dresidual = array(count, of_sum), dx = array(count, element);
   Guarded gate = array(parameters, sums), scale = array(parameters, sums);
   Guarded dscale = array(parameters, sums), dbias = array(parameters, sums);
+  Guarded dgate = array(parameters, sums);
   for (int64_t i = 0; i < count; ++i) {
     from_double(element, x.data(), i, random.normal());
     from_double(of_sum, residual.data(), i, 2 + random.normal());
@@ -74,10 +75,16 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
   Guarded dt = array(count, sums), dscale_wide = array(parameters, sums);
   Guarded dbias_wide = array(parameters, sums);
   std::vector<double> dy_sums(parameters, 0);
+  auto place = [&](int64_t i) {  // of a number's own parameters
+    return i / (shape.inner * shape.row()) * shape.row() + i % shape.row();
+  };
+  auto gate_of = [&](int64_t i) {
+    const int64_t p = each ? place(i) : i % shape.row();
+    return gated ? to_double(sums, gate.data(), p) : 1;
+  };
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t p = i / (shape.inner * shape.row()) * shape.row() + i % shape.row();
-    const double g = gated ? to_double(sums, gate.data(), each ? p : p % shape.row()) : 1;
-    const double sum = to_double(of_sum, residual.data(), i) + g * to_double(element, x.data(), i);
+    const double sum =
+        to_double(of_sum, residual.data(), i) + gate_of(i) * to_double(element, x.data(), i);
     from_double(sums, total.data(), i, sum);
     const double rounded = to_double(of_sum, r.data(), i);
     if (!is_rounded(of_sum, rounded, to_double(sums, total.data(), i), 0)) {
@@ -85,7 +92,7 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
     }
     if (of_rounded) from_double(sums, total.data(), i, rounded);
     from_double(sums, dy_wide.data(), i, to_double(element, dy.data(), i));
-    dy_sums[p] += std::fabs(to_double(element, dy.data(), i));
+    dy_sums[place(i)] += std::fabs(to_double(element, dy.data(), i));
   }
   Normalization plain = call.norm;
   plain.element = sums;
@@ -102,18 +109,20 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
   call.norm.dscale = dscale.data(), call.norm.dbias = dbias.data();
   // r is kept where it is what was normalized.
   if (is_kept && (of_rounded || of_sum == sums)) call.total = r.data();
-  if (gated && !call.total) return "";  // a backward pass without a kernel
   call.dr = dr.data(), call.dresidual = dresidual.data();
-  const bool has_dx = of_sum != element;
+  // Without a gate the gradients of one type are one array.
+  const bool has_dx = gated || of_sum != element;
   if (has_dx) call.dx = dx.data();
+  if (gated) call.dgate = dgate.data();
   if (of_rounded && !call.total) {
     call.residual = r.data();  // the sum of r and nothing
     for (int64_t i = 0; i < count; ++i) from_double(element, x.data(), i, 0);
   }
   if (!add_cotangent(kernels, call, pool)) return "no memory";
   // Beside a half type dx is computed in float32, and not rounded to the type.
-  const long double limit = has_dx ? 64 : 0.53L;
+  const long double limit = of_sum != element ? 64 : 0.53L;
   const double floor = 4;  // of scale and rstd dy, which y and dt may cancel from
+  std::vector<double> of_gate(parameters, 0), gate_terms(parameters, 0);
   for (int64_t i = 0; i < count; ++i) {
     if (!is_rounded(element, to_double(element, y.data(), i), to_double(sums, y_wide.data(), i),
                     floor)) {
@@ -122,9 +131,12 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
     const double exact = to_double(sums, dt.data(), i) + to_double(of_sum, dr.data(), i);
     const double large = floor * std::fmax(1, std::fabs(to_double(sums, dt.data(), i)));
     if (!is_rounded(of_sum, to_double(of_sum, dresidual.data(), i), exact, large, limit) ||
-        (has_dx && !is_rounded(element, to_double(element, dx.data(), i), exact, large))) {
+        (has_dx && !is_rounded(element, to_double(element, dx.data(), i), gate_of(i) * exact,
+                               gate_of(i) * large, gated && of_sum == element ? 64 : 0.53L))) {
       return std::string(name) + ": the gradient of the sum is not that of both results";
     }
+    of_gate[place(i)] += exact * to_double(element, x.data(), i);
+    gate_terms[place(i)] += large * std::fabs(to_double(element, x.data(), i));
   }
   for (int64_t i = 0; i < parameters; ++i) {
     const long double limit = 4 * unit(sums, 8 * dy_sums[i]);
@@ -134,13 +146,18 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
           limit)) {
       return std::string(name) + ": a gradient of the parameters differs";
     }
+    if (gated && !(std::fabs(to_double(sums, dgate.data(), i) - of_gate[i]) <=
+                   64 * unit(sums, gate_terms[i]))) {
+      return std::string(name) + ": the gradient of the gate differs";
+    }
   }
-  for (Guarded* one : {&y, &r, &dresidual, &dx, &dscale, &dbias}) {
+  for (Guarded* one : {&y, &r, &dresidual, &dx, &dscale, &dbias, &dgate}) {
     if (!one->intact()) return std::string(name) + ": memory around a result was written";
   }
   results.assign(static_cast<const char*>(y.data()), count * size_of(element));
   results.append(static_cast<const char*>(dresidual.data()), count * size_of(of_sum));
   results.append(static_cast<const char*>(dscale.data()), parameters * size_of(sums));
+  if (gated) results.append(static_cast<const char*>(dgate.data()), parameters * size_of(sums));
   return "";
 }
 

@@ -117,6 +117,45 @@ def test_one_call_each_way_and_nothing_beside_it(rng):
     assert "inox_add_cotangent" in compiled
 
 
+@pytest.mark.parametrize("types", TYPES, ids=lambda types: "-".join(t.__name__ for t in types))
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_gate_and_its_gradient_are_in_the_same_two_calls(rounded, types, rng):
+    """A gate a sample, in both passes; its gradients, of every type, are those of the formulas."""
+    with jax.enable_x64(types[0] == jnp.float64):
+        arrays = drawn(rng, (3, 16, 96), types, True, True)
+        dy, dr = (rng.normal(size=(3, 16, 96)).astype(dtype) for dtype in types)
+
+        def both(arrays, implementation):
+            def call(arrays):
+                return functional.add_layer_norm(
+                    **arrays, normalize_rounded=rounded, implementation=implementation
+                )
+
+            results, pullback = jax.vjp(call, arrays)
+            return results, pullback((dy, dr))[0]
+
+        program = jax.jit(both, static_argnums=1).lower(arrays, "cpu")
+        assert program.as_text().count("custom_call @inox_add_") == 2
+        _, found = program.compile()(arrays)
+        _, expected = jax.jit(both, static_argnums=1)(arrays, "xla")
+        for name, array in found.items():
+            wide = np.asarray(expected[name]).astype(np.float64)
+            within(array, wide, np.abs(wide).max(), 1.1 if array.dtype.itemsize == 2 else 64)
+
+
+def test_a_gate_for_every_row_is_left_to_the_formulas(rng):
+    """Its gradient would be an array as large as x in float32, only to be summed again."""
+    arrays = drawn(rng, (3, 16, 96), TYPES[0], False, True)
+    arrays["gate"] = rng.uniform(size=(3, 16, 1)).astype(np.float32)
+
+    def loss(arrays):
+        return sum(map(jnp.sum, functional.add_layer_norm(**arrays)))
+
+    program = jax.jit(jax.grad(loss)).lower(arrays)
+    assert program.as_text().count("custom_call @inox_add_cotangent") == 0
+    assert program.compile()(arrays)["gate"].shape == (3, 16, 1)
+
+
 @pytest.mark.parametrize("types", TYPES[:4], ids=lambda types: "-".join(t.__name__ for t in types))
 def test_what_is_kept_for_the_backward_pass(types, rng):
     """The sum alone where it is what is normalized, as in float32; else x and the residual."""
@@ -139,21 +178,22 @@ def test_what_is_kept_for_the_backward_pass(types, rng):
 )
 def test_vmap_over_some_operands_alone_keeps_the_bits(types, rng):
     """Whatever is mapped and what is not, results and gradients are those of each by itself."""
-    arrays = drawn(rng, (8, 96), types, False, True)
+    arrays = drawn(rng, (1, 8, 96), types, True, True)
     several = {name: np.stack([array, array[::-1], 2 * array]) for name, array in arrays.items()}
-    dy, dr = (rng.normal(size=(8, 96)).astype(dtype) for dtype in types)
+    dy, dr = (rng.normal(size=(1, 8, 96)).astype(dtype) for dtype in types)
 
     def both(arrays):
         results, pullback = jax.vjp(lambda a: functional.add_layer_norm(**a), arrays)
         return *results, *pullback((dy, dr))[0].values()
 
-    for mapped in (("x",), ("residual",), ("scale",), ("bias",), ("x", "scale"), ("x", "residual")):
+    alone, pairs = [(name,) for name in arrays], [("x", "scale"), ("x", "residual"), ("x", "gate")]
+    for mapped in (*alone, *pairs):
         given = {name: several[name] if name in mapped else arrays[name] for name in arrays}
         axes = {name: 0 if name in mapped else None for name in arrays}
         program = jax.jit(jax.vmap(both, (axes,))).lower(given)
         assert program.as_text().count("custom_call @inox_add_") == 2, mapped
-        alone = jax.jit(both)
+        single = jax.jit(both)
         for i, results in enumerate(zip(*map(np.asarray, program.compile()(given)), strict=True)):
             one = {name: given[name][i] if name in mapped else given[name] for name in given}
-            for found, expected in zip(results, alone(one), strict=True):
+            for found, expected in zip(results, single(one), strict=True):
                 np.testing.assert_array_equal(found, np.asarray(expected), err_msg=f"{mapped}")

@@ -16,6 +16,10 @@ from .views import View, view
 
 Array = jax.Array
 
+# A gate for each row, or each few, is an array of its own, and so is its gradient, which the kernel
+# would have to write in float32 for every element.
+_ROWS_OF_A_GATE = 8
+
 
 def _view_of_rows(
     shape: tuple[int, ...], axes: Axes, varying: Sequence[Sequence[bool]]
@@ -110,20 +114,25 @@ def add_cotangent(
     outputs: tuple[tuple[str, Axes, np.dtype], ...],
     dtypes: tuple[np.dtype, np.dtype],
 ) -> Run | None:
-    """The kernel of `add_normalize_cotangent`; none for a gate, which takes one more sum."""
-    if "dy" not in operands or "gate" in operands:
+    """The kernel of `add_normalize_cotangent`."""
+    if "dy" not in operands:
         return None
     element, of_sum = dtypes
     wanted = {name: shared for name, shared, _ in outputs}
     kinds = {name: kind for name, _, kind in outputs}
     arrays = ("dy", "dr", "total", "x", "residual")
-    shape = _joint(operands, *arrays, "scale")
+    shape = _joint(operands, *arrays, "gate", "scale")
     # Under `vmap` over some operands alone a sum may not depend on what is mapped.
-    spans = {"scale_tangent": _joint(operands, *arrays), "bias_tangent": operands["dy"].shape}
+    formed = () if "total" in operands else ("x", "residual", "gate")
+    spans = {
+        "scale_tangent": _joint(operands, "dy", "total", *formed),
+        "bias_tangent": operands["dy"].shape,
+        "gate_tangent": _joint(operands, *arrays, *formed, "scale"),
+    }
     if (
         not supported(operands["dy"])
         or operands["dy"].dtype != element
-        or {"gate_tangent", "epsilon_tangent"} & set(wanted)
+        or "epsilon_tangent" in wanted
         or not {"x_tangent", "residual_tangent"} & set(wanted)
         or kinds.get("x_tangent", element) != element
         or kinds.get("residual_tangent", of_sum) != of_sum
@@ -135,19 +144,17 @@ def add_cotangent(
         or not _fits(operands, element, of_sum)
     ):
         return None
-    flags = [varies(operands["scale"].shape)] if "scale" in operands else []
-    flags += [
-        gradient_varies(shape, shared)
-        for name, shared in wanted.items()
-        if name in ("scale_tangent", "bias_tangent")
-    ]
+    flags = [varies(operands[name].shape) for name in ("gate", "scale") if name in operands]
+    flags += [gradient_varies(shape, shared) for name, shared in wanted.items() if name in spans]
     found = _view_of_rows(shape, axes, flags)
-    if found is None:
+    if found is None or ("gate" in operands and found.sizes("N")[0] < _ROWS_OF_A_GATE):
         return None
     seen: View = found
-    # Of one type, the gradients of x and of the residual are one array.
-    of_residual = "residual_tangent" in wanted or of_sum == element
-    of_x = "x_tangent" in wanted and of_sum != element
+    # Of one type and without a gate, the gradients of x and of the residual are one array.
+    gated = "gate" in operands
+    apart = gated or of_sum != element
+    of_residual = "residual_tangent" in wanted or not apart
+    of_x = "x_tangent" in wanted and apart
 
     def whole(array: Array | None, dtype: np.dtype) -> Array:
         return nothing(dtype) if array is None else jnp.broadcast_to(array, shape)
@@ -164,25 +171,31 @@ def add_cotangent(
         total: Array | None = None,
         x: Array | None = None,
         residual: Array | None = None,
+        gate: Array | None = None,
         scale: Array | None = None,
     ) -> tuple[Array, ...]:
         parameter, count = math.prod(seen.sizes("PGC")), math.prod(shape)
         formed = total is None
-        dresidual, dx, dscale, dbias = call(
+        gate, scale = (
+            nothing(epsilon.dtype) if p is None else seen.parameter(p) for p in (gate, scale)
+        )
+        dresidual, dx, dscale, dbias, dgate = call(
             "inox_add_cotangent",
             [
                 (count if of_residual else 0, of_sum),
                 (count if of_x else 0, element),
                 (parameter if "scale_tangent" in wanted else 0, epsilon.dtype),
                 (parameter if "bias_tangent" in wanted else 0, epsilon.dtype),
+                (parameter if "gate_tangent" in wanted else 0, epsilon.dtype),
             ],
             jnp.broadcast_to(dy, shape),
             whole(dr, of_sum),
             whole(total, of_sum),
-            whole(x if formed else None, element),
+            whole(x if formed or "gate_tangent" in wanted else None, element),
             whole(residual if formed else None, of_sum),
+            gate,
             epsilon,
-            nothing(epsilon.dtype) if scale is None else seen.parameter(scale),
+            scale,
             shape=seen.sizes(),
             centred=np.bool_(centred),
         )
@@ -191,6 +204,7 @@ def add_cotangent(
             "x_tangent": lambda: (dx if of_x else dresidual).reshape(shape),
             "scale_tangent": lambda: summed(dscale, "scale_tangent"),
             "bias_tangent": lambda: summed(dbias, "bias_tangent"),
+            "gate_tangent": lambda: summed(dgate, "gate_tangent"),
         }
         return tuple(results[name]() for name in wanted)
 
