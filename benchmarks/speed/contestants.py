@@ -60,6 +60,7 @@ LABELS = {
     "none": "no norm",
     "textbook": "textbook formula",
     "one_pass": "ours, one pass",
+    "one_pass_of_rounded": "ours, of the rounded sum",
     "theirs": "the framework's",
     **{name: contestant.label for name, contestant in CONTESTANTS.items()},
 }

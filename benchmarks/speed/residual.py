@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 ONE_PASS = "one_pass"
+# In half types, as kernels for serving do it: what was rounded for the residual stream is
+# normalized, and kept alone for the backward pass. In float32 it is the same program.
+OF_ROUNDED = "one_pass_of_rounded"
 CELLS = tuple(cell for cell in GRID if cell.kind in ("layer", "rms") and len(cell.shape) == 2)
 
 
@@ -49,17 +52,18 @@ def entrants(contestants: dict[str, Contestant], cell: Cell) -> dict[str, Contes
         for name, contestant in contestants.items()
         if not contestant.own_process and contestant.norm(cell)
     }
-    return {ONE_PASS: CONTESTANTS["ours"], **offered}
+    names = (ONE_PASS,) if cell.dtype == "float32" else (ONE_PASS, OF_ROUNDED)
+    return dict.fromkeys(names, CONTESTANTS["ours"]) | offered
 
 
-def in_one_pass(cell: Cell) -> Callable[..., Any]:
+def in_one_pass(cell: Cell, of_rounded: bool) -> Callable[..., Any]:
     """The sum and its norm, in the order of `residual_norm`."""
     from inox import functional
 
     add_norm = functional.add_rms_norm if cell.kind == "rms" else functional.add_layer_norm
 
     def chain(x: Any, residual: Any, *parameters: Any) -> Any:
-        y, r = add_norm(x, residual, *parameters, epsilon=EPSILON)
+        y, r = add_norm(x, residual, *parameters, epsilon=EPSILON, normalize_rounded=of_rounded)
         return r, y
 
     return chain
@@ -72,8 +76,8 @@ def program(
     device = "cuda" if queued else "cpu"
     given = (drawn.x, drawn.g, *drawn.parameters)
     operands = programs.arrays(contestant, cell, given, device)
-    if name == ONE_PASS:
-        function = in_one_pass(cell)
+    if name in (ONE_PASS, OF_ROUNDED):
+        function = in_one_pass(cell, name == OF_ROUNDED)
     else:
         function = residual_norm(contestant.norm(cell), neighbours(contestant.backend))
     make = programs.of_torch if contestant.backend == "torch" else programs.of_jax

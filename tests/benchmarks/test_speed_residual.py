@@ -36,13 +36,32 @@ def test_everybody_agrees_with_the_formulas(kind):
         np.testing.assert_array_equal(dx, of_residual)
 
 
+def test_half_types_have_the_norm_of_the_rounded_sum_as_well():
+    """It keeps one array for the backward pass, and agrees with the formulas as a norm of r does."""
+    cell = Cell("layer", (5, 24), "bfloat16")
+    drawn = data(cell)
+    found = residual.entrants(CONTESTANTS, cell)
+    assert list(found)[:3] == ["one_pass", "one_pass_of_rounded", "ours"]
+    told = residual.checked("one_pass_of_rounded", CONTESTANTS["ours"], cell, "both", drawn)
+    assert told == (None, None)
+    programs = [
+        residual.program(name, CONTESTANTS["ours"], cell, "both", drawn, queued=False).results()
+        for name in list(found)[:2]
+    ]
+    (r, y, *_), (r_too, y_of_r, *_) = programs
+    np.testing.assert_array_equal(r, r_too)
+    assert (y != y_of_r).any()
+
+
 def test_who_is_wrong_is_found_out(monkeypatch):
     """Another's is not timed; ours ends the run."""
     cell = Cell("layer", (5, 24), "float32")
     drawn = data(cell)
     double = replace(CONTESTANTS["flax"], norm=lambda cell: lambda x, *parameters: x + x)
     assert "y is off by" in residual.checked("flax", double, cell, "forward", drawn).wrong
-    monkeypatch.setattr(residual, "in_one_pass", lambda cell: lambda x, r, *parameters: (r, x + r))
+    monkeypatch.setattr(
+        residual, "in_one_pass", lambda cell, _: lambda x, r, *parameters: (r, x + r)
+    )
     with pytest.raises(RuntimeError, match="residual"):
         residual.checked("one_pass", CONTESTANTS["ours"], cell, "both", drawn)
 
