@@ -11,9 +11,9 @@ from tests.accuracy.test_grid import LONG_CASES, failures
 
 PLATFORM = "tpu programs"
 # An array of each kind that is sampled in a way of its own: columns; columns of whole images;
-# groups of channels; everything.
+# groups of channels; everything; rows, which are not sampled.
 SAMPLED = ("layer, middle axis", "batch, images", "group, over the image")
-SAMPLED += ("layer, everything, scale per sample",)
+SAMPLED += ("layer, everything, scale per sample", "layer, rows")
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,14 @@ def test_long_slices_by_one_pass_are_within_the_bounds(name, rng):
 
 @pytest.mark.parametrize(
     "layout",
-    [batch("many images", (130, 3, 3, 12)), layer("many images", (128, 8, 9, 12), (-3, -2))],
-    ids=["batch", "instance"],
+    [
+        batch("many images", (130, 3, 3, 12)),
+        layer("many images", (128, 8, 9, 12), (-3, -2)),
+        layer("many images", (128, 2, 3, 72), (-1,)),
+        layer("long images", (3, 128, 2, 72), (-1,)),
+        layer("a table", (128, 72), (-1,)),
+    ],
+    ids=["batch", "instance", "rows", "rows of long images", "rows of a table"],
 )
 def test_many_images_are_looked_at_again_in_another_order_of_axes(layout, rng):
     """Statistics and gradients come back in the order they are used in."""

@@ -37,7 +37,7 @@ def test_everybody_agrees_with_the_formulas(kind):
 
 
 def test_half_types_have_the_norm_of_the_rounded_sum_as_well():
-    """It keeps one array for the backward pass, and agrees with the formulas as a norm of r does."""
+    """It agrees with the formulas as a norm of r does, and is not that of the sum."""
     cell = Cell("layer", (5, 24), "bfloat16")
     drawn = data(cell)
     found = residual.entrants(CONTESTANTS, cell)

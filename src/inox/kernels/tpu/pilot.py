@@ -14,10 +14,24 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernel import Axes
-from ..pilot import SAMPLE, Slices, about, is_far, nearer, pilot_of, spaced
+from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, size_of, spaced
 from .lanes import LANES
 
 Array = jax.Array
+
+
+class Squeezed(Slices):
+    """Slices whose roots are computed without the dimensions of size 1.
+
+    In front of lanes, as in the statistics of rows, those are filled up to a register.
+    """
+
+    def reciprocal_deviation(self, epsilon: Array) -> tuple[Array, Array, Array]:
+        """The numbers of :class:`..pilot.Slices`."""
+        flat = Slices(*map(jnp.squeeze, self[:3]))
+        root, power, denominator = flat.reciprocal_deviation(epsilon.reshape(()))
+        shape = self.variance.shape
+        return root.reshape(shape), power.reshape(shape), denominator.reshape(shape)
 
 
 def apart(terms: Sequence[Array], axes: Axes) -> list[Array]:
@@ -32,34 +46,40 @@ def slices(
     scale: Array | None = None,
 ) -> Slices:
     """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale."""
-    merged = _merged(x, axes)
-    pilot = pilot_of(_sample(merged, x.shape, axes), axes)
+    # Of rows no part is sampled: where their channels stand in the lanes' place, one of them is an
+    # eighth of x to read. They are looked at about 0, which for most is near their mean, and where
+    # it is not, the mean that was found errs by units of itself: so it is found once more.
+    of_rows = is_of_rows(x, axes)
+    merged = x if of_rows else _merged(x, axes)
+    pilot = no_pilot(x, axes) if of_rows else pilot_of(_sample(merged, x.shape, axes), axes)
     found = about(pilot, x, axes, dy, scale, centred=True, sums=apart)
 
     shape, kept = x.shape, pilot.shape
-    turned = merged.ndim == x.ndim and _is_turned(merged)
+    lanes = _in_lanes(merged.shape) if merged.ndim == x.ndim else -1
 
     def turn(array: Array) -> Array:
-        return jnp.moveaxis(array, 0, -1) if turned else array
+        return jnp.moveaxis(array, lanes, -1)
 
     def again(x: Array, dy: Array | None) -> list[Array]:
-        near = nearer(found)
-        if not turned:
+        of_x, along, near = scale, axes, nearer(found)
+        if lanes == -1:
             x, dy = x.reshape(shape), None if dy is None else dy.reshape(shape)
-            return _flat(about(near, x, axes, dy, scale, centred=True, sums=apart))
-        along = tuple(axis - 1 if axis > -len(shape) else -1 for axis in axes)
-        of_x = None if scale is None else turn(scale)
-        other = about(turn(near), x, along, dy, of_x, centred=True, sums=apart)
-        back = (None if array is None else jnp.moveaxis(array, -1, 0) for array in other)
+        else:
+            of_x, near = None if scale is None else turn(scale), turn(near)
+            along = tuple(-1 if a == lanes else a - 1 if a > lanes else a for a in axes)
+        if of_rows:
+            near = nearer(about(near, x, along, None, None, centred=True, sums=apart))
+        other = about(near, x, along, dy, of_x, centred=True, sums=apart)
+        back = (None if array is None else jnp.moveaxis(array, -1, lanes) for array in other)
         return _flat(Slices(*back))  # pyright: ignore[reportArgumentType] (the first three are)
 
     def enough(x: Array, dy: Array | None) -> list[Array]:
         return _flat(found)
 
-    given = [None if a is None else _merged(a, axes) for a in (x, dy)]
+    given = [None if a is None else a if of_rows else _merged(a, axes) for a in (x, dy)]
     given = [None if array is None else turn(array) for array in given]
     chosen = lax.cond(is_far(found), again, enough, *given)
-    return Slices(*(array.reshape(kept) for array in chosen))
+    return Squeezed(*(array.reshape(kept) for array in chosen))
 
 
 def _flat(found: Slices) -> list[Array]:
@@ -70,14 +90,23 @@ def _flat(found: Slices) -> list[Array]:
     return [jnp.squeeze(array) for array in found if array is not None]
 
 
-def _is_turned(array: Array) -> bool:
-    """Whether XLA lays an array out with its first axis in the lanes, in place of its last.
+def _in_lanes(shape: Sequence[int]) -> int:
+    """The axis, counted from the end, that XLA lays an array out with in the lanes.
 
-    It does with images of 64 channels, where they are many. In a branch the order of the shape is
-    taken, to which x would be copied: 2 arrays of its size, filled up to 128 lanes.
+    That is the one that leaves the fewest of them empty: of 352 images of 64 channels the images.
+    In a branch the order of the shape is taken, to which x would be copied: 2 arrays of its size,
+    filled up to 128 lanes. (Where this is not what XLA does, such copies are all that follows.)
     """
-    first, last = array.shape[0], array.shape[-1]
-    return array.ndim > 2 and last % LANES != 0 and first >= LANES
+
+    def filled(axis: int) -> float:
+        return -(-shape[axis] // LANES) * LANES / shape[axis]
+
+    return min(range(-1, -len(shape) - 1, -1), key=filled)
+
+
+def is_of_rows(x: Array, axes: Axes) -> bool:
+    """Whether slices are the last axis."""
+    return -1 in axes and size_of(x, axes) == x.shape[-1]
 
 
 def is_grouped(shape: Sequence[int], axes: Axes) -> bool:
