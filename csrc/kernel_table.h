@@ -61,11 +61,13 @@ struct ColumnSums {
   double* td;
 };
 
-// The coefficients of a map by column: y = factor * d + offset, with + t_factor * t for dx.
+// The coefficients of a map by column: y = factor * d + offset, with + t_factor * t for dx. They are
+// those of slices of `count` elements.
 struct ColumnMap {
   const double* factor;
   const double* offset;
   const double* t_factor;
+  int64_t count;
 };
 
 // `count` contiguous numbers, of consecutive rows of `width`, added to a residual. This and its sum

@@ -209,7 +209,7 @@ void ColumnSample::map(bool cotangent, void* y, ThreadPool* pool) {
                                width,
                                stride_,
                                shifts_};
-      kernel(columns, {factor(), offset(), t_factor()});
+      kernel(columns, {factor(), offset(), t_factor(), length_ * channels_});
     });
   });
 }

@@ -1,12 +1,8 @@
-// Sums over the rows of a matrix by column, and maps with coefficients by column.
+// Sums over the rows of a matrix by column.
 //
 // With a shift K for each column and d = x - K, the sums are those of row_sums.h (d, d^2, t, t d),
 // kept in memory, a number a column; rows are taken eight at a time, so that the sums are loaded
-// and stored once for eight elements. The maps are
-//
-//     y = factor d + offset,   dx = t_factor t + (factor d + offset).
-//
-// A column's result depends on its own elements alone.
+// and stored once for eight elements. A column's sums depend on its own elements alone.
 #pragma once
 
 #include "kernel_table.h"
@@ -106,40 +102,10 @@ void column_moments_and_products(const Columns& in, const ColumnSums& sums) {
   sum_columns<true, true, T, T>(in, sums);
 }
 
-// Row by row: elements are read and written in their order in memory, which is worth more than
-// reading the coefficients once for several rows (a fifth of the time of a group norm over images).
-template <bool cotangent, class T>
-INOX_INLINE void map_columns(const Columns& in, const ColumnMap& map) {
-  const T* x = (const T*)in.x;
-  const T* t = (const T*)in.t;
-  T* y = (T*)in.y;
-  for (int64_t row = 0; row < in.rows; ++row, x += in.stride, y += in.stride) {
-    for_each_vector(in.width, [&](int64_t i, auto... count) __attribute__((always_inline)) {
-      const Doubles d = load(x + i, count...) - load(in.shift + i, count...);
-      Doubles v = fused(d, load(map.factor + i, count...), load(map.offset + i, count...));
-      if constexpr (cotangent) {
-        v = fused(load(t + i, count...), load(map.t_factor + i, count...), v);
-      }
-      store(y + i, v, count...);
-    });
-    if constexpr (cotangent) t += in.stride;
-  }
-}
-
 // `count` numbers, `stride` apart, as float64.
 template <class T>
 void widen_numbers(const void* from, int64_t count, int64_t stride, double* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = load_one((const T*)from + i * stride);
-}
-
-template <class T>
-void column_normalize(const Columns& in, const ColumnMap& map) {
-  map_columns<false, T>(in, map);
-}
-
-template <class T>
-void column_cotangent(const Columns& in, const ColumnMap& map) {
-  map_columns<true, T>(in, map);
 }
 
 }  // namespace inox::INOX_UNIT

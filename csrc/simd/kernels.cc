@@ -8,6 +8,7 @@
 #include "kernel_table.h"
 
 #include "simd/column_kernels.h"
+#include "simd/column_maps.h"
 #include "simd/residual_sums.h"
 #include "simd/row_cotangent.h"
 #include "simd/slice_kernels.h"

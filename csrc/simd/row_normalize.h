@@ -32,10 +32,13 @@ INOX_INLINE bool are_plain(const Rows& rows) {
   return std::is_same_v<T, float> && rows.channels >= kLongGroup;
 }
 
+// The longest slice of a half type that is computed in float32.
+template <class T>
+inline constexpr int64_t kLongestInSingles = std::is_same_v<T, Float16> ? 2048 : 2048 * 64;
+
 template <class T>
 INOX_INLINE bool are_in_singles(const Rows& rows) {
-  constexpr int64_t longest = std::is_same_v<T, Float16> ? 2048 : 2048 * 64;
-  return rows.channels >= kLongGroup && rows.channels <= longest;
+  return rows.channels >= kLongGroup && rows.channels <= kLongestInSingles<T>;
 }
 
 template <class E, class V, bool centred, bool shared, int R, int fixed, bool plain = false>
