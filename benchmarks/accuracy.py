@@ -22,6 +22,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from benchmarks.marked_part import with_part  # noqa: E402
+from inox.check.bounds import bound  # noqa: E402
 from tests.accuracy import bounds, cases  # noqa: E402
 from tests.accuracy.layouts import batch, layer  # noqa: E402
 from tests.accuracy.metric import errors  # noqa: E402
@@ -95,7 +96,7 @@ def sweep(libraries: dict[str, Any]) -> None:
             )
             for result, error in measure(norms[0], layout, data).items():
                 found[result].setdefault(name, []).append(error)
-    limits = {result: bounds.bound(result, "float32") for result in found}
+    limits = {result: bound(result, "float32") for result in found}
     accuracy_figure.draw(FIGURE, ratios, found, limits)
 
 

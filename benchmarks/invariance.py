@@ -20,7 +20,8 @@ import numpy as np  # noqa: E402
 
 from benchmarks.marked_part import with_part  # noqa: E402
 from tests.invariance.batches import Program, companies, draw, run, violations  # noqa: E402
-from tests.registry import OPERATIONS, Layout, Operation  # noqa: E402
+from tests.layouts import Layout  # noqa: E402
+from tests.registry import OPERATIONS, Operation  # noqa: E402
 
 PAGE = ROOT / "docs" / "batch-invariance.md"
 DTYPES = ("float32", "bfloat16")

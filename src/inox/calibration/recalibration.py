@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves
 
-from ..functional.arguments import check_switch
+from ..functional.scalars import check_switch
 from ..nn import BatchNorm, StateKey, Statistics
 from ..nn.normalization.containers import like
 from ..nn.normalization.entries import replaced

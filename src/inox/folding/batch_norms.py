@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.arguments import ArrayLike
+from ..functional.real_arrays import ArrayLike
 from ..functional.reciprocal_root import reciprocal_root
 from ..kernels.arithmetic import accumulator
 from ..nn import BatchNorm

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..functional.arguments import floating
+from ..functional.real_arrays import floating
 from ..nn import Parameter
 
 Array = jax.Array

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..functional.arguments import ArrayLike
+from ..functional.real_arrays import ArrayLike
 from ..kernels.arithmetic import accumulator
 from ..nn import LayerNorm, RMSNorm
 from .comparison import LinearMap, checked_tolerance, compare, refuse_tracers

@@ -10,20 +10,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..kernels.backends import check_implementation
-from .arguments import (
-    ArrayLike,
-    affine_array,
-    affine_operand,
-    check_epsilon,
-    check_switch,
-    epsilon_operand,
-    floating,
-    mask_operand,
-    negative_axes,
-)
+from .arguments import affine_array, affine_operand, mask_operand, negative_axes
 from .means import Reduction
+from .real_arrays import ArrayLike, floating
 from .residual import add_normalize
 from .residual_sum import Sum, wider
+from .scalars import check_epsilon, check_switch, epsilon_operand
 from .scaling_arguments import (
     check_not_wider,
     check_offset_has_scale,

@@ -15,39 +15,7 @@ from jax import lax
 from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
 from .real_arrays import ArrayLike, described, floating
-from .scalars import (
-    check_epsilon,
-    check_not_negative,
-    check_switch,
-    check_unit_interval,
-    epsilon_operand,
-    group_count,
-    positive_integer,
-)
-
-__all__ = [
-    "ArrayLike",
-    "Axes",
-    "AxisName",
-    "affine_array",
-    "affine_operand",
-    "bound_names",
-    "check_axis_name",
-    "check_epsilon",
-    "check_not_negative",
-    "check_switch",
-    "check_unit_interval",
-    "epsilon_operand",
-    "floating",
-    "group_count",
-    "has_axes_of",
-    "mask_operand",
-    "negative_axes",
-    "positive_integer",
-    "scale_or_bias",
-    "static_axes",
-    "statistic_operand",
-]
+from .scalars import check_not_negative
 
 Array = jax.Array
 Axes = tuple[int, ...]

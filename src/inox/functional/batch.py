@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
-from .arguments import ArrayLike, AxisName, statistic_operand
+from .arguments import AxisName, statistic_operand
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
 from .device_groups import ArgumentGroups
 from .given_statistics import affine
@@ -28,6 +28,7 @@ from .mapped_moments import as_varying, pooled_moments, weighty_elements
 from .means import masked
 from .moments import Moments, public_moments
 from .pooling import SplitMoments
+from .real_arrays import ArrayLike
 from .reciprocal_root import reciprocal_root
 from .standardized import reciprocal_deviation
 

@@ -11,20 +11,18 @@ import jax.numpy as jnp
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from .arguments import (
-    ArrayLike,
     AxisName,
     affine_array,
     affine_operand,
     bound_names,
-    check_epsilon,
-    epsilon_operand,
-    floating,
     mask_operand,
     negative_axes,
 )
 from .device_groups import ArgumentGroups, IndexGroups, bound_index_groups
 from .means import Reduction, masked
+from .real_arrays import ArrayLike, floating
 from .sample_weights import check_weights_by, weights_operand
+from .scalars import check_epsilon, epsilon_operand
 from .split_moments import Upcast, upcasting
 from .weighted_moments import without_nonfinite
 

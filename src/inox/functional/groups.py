@@ -15,22 +15,18 @@ from ..kernels.explicit_sharding import (
     split_of_last_axis,
 )
 from .arguments import (
-    ArrayLike,
     AxisName,
     affine_array,
     affine_operand,
     bound_names,
-    check_epsilon,
-    check_switch,
-    epsilon_operand,
-    floating,
-    group_count,
     mask_operand,
     negative_axes,
 )
 from .means import Reduction, masked
 from .normalize import normalize
 from .pooling_over_devices import devices_along
+from .real_arrays import ArrayLike, floating
+from .scalars import check_epsilon, check_switch, epsilon_operand, group_count
 from .split_rows import blocks_of, normalize_split_groups
 
 Array = jax.Array

@@ -11,20 +11,18 @@ import numpy as np
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from .arguments import (
-    ArrayLike,
     AxisName,
     affine_array,
     affine_operand,
     bound_names,
-    check_epsilon,
-    epsilon_operand,
-    floating,
     mask_operand,
     negative_axes,
 )
 from .means import Reduction
 from .normalize import normalize
+from .real_arrays import ArrayLike, floating
 from .rounded_scaling import normalize_rounded
+from .scalars import check_epsilon, epsilon_operand
 from .scaling_arguments import (
     check_offset_has_scale,
     check_rounding_dtype,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import jax
 from jax.typing import DTypeLike
 
-from .arguments import ArrayLike, AxisName
+from .arguments import AxisName
 from .norms import row_norm
+from .real_arrays import ArrayLike
 
 Array = jax.Array
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.explicit_sharding import split_as
-from .arguments import ArrayLike, has_axes_of
-from .real_arrays import floating
+from .arguments import has_axes_of
+from .real_arrays import ArrayLike, floating
 from .scalars import concrete
 
 Array = jax.Array

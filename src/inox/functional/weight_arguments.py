@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .arguments import ArrayLike, Axes, negative_axes, scale_or_bias
+from .arguments import Axes, negative_axes, scale_or_bias
 from .means import size
-from .real_arrays import described
+from .real_arrays import ArrayLike, described
 from .restored import cure_of_restored
 from .scalars import integer_from
 

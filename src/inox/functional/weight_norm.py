@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from .arguments import ArrayLike, Axes, floating
+from .arguments import Axes
 from .means import Reduction, count
 from .normalize import normalize
+from .real_arrays import ArrayLike, floating
 from .unit_range import near_one
 from .weight_arguments import channel_axes, gain_operand
 

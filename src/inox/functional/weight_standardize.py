@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from .arguments import ArrayLike, Axes, check_epsilon, epsilon_operand, floating
+from .arguments import Axes
 from .means import Reduction
 from .normalize import normalize
+from .real_arrays import ArrayLike, floating
+from .scalars import check_epsilon, epsilon_operand
 from .unit_range import near_one
 from .weight_arguments import channel_axes
 

@@ -24,11 +24,12 @@ import jax
 import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, mask_operand
-from ..functional.batch import batch_moments, given_moments, normalized, public_moments
-from ..functional.batch_arguments import Batch, IndexGroups, checked_batch, compiled
+from ..functional.batch import batch_moments, given_moments, normalized
+from ..functional.batch_arguments import Batch, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
+from ..functional.device_groups import IndexGroups
 from ..functional.groups import group_norm
-from ..functional.moments import Moments
+from ..functional.moments import Moments, public_moments
 from ..functional.norms import row_norm
 from ..functional.scalars import group_count
 from ..kernels.arithmetic import accumulator

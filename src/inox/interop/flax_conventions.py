@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.arguments import described
-from ..functional.batch_arguments import IndexGroups
+from ..functional.device_groups import IndexGroups
+from ..functional.real_arrays import described
 from .core import grouped_positions
 
 Array = jax.Array

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import check_epsilon, check_switch, floating
-from ...functional.real_arrays import described
+from ...functional.real_arrays import described, floating
+from ...functional.scalars import check_epsilon, check_switch
 
 Array = jax.Array
 

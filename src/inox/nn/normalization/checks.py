@@ -4,9 +4,9 @@ from typing import Any
 
 from jax.core import Tracer
 
-from ...functional.arguments import check_switch
-from ...functional.batch import Batch
+from ...functional.batch_arguments import Batch
 from ...functional.means import size
+from ...functional.scalars import check_switch
 from ...functional.sums import is_number
 from ..parameter import Parameter
 

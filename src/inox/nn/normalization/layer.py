@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import jax
 
-from ...functional.arguments import ArrayLike, AxisName, floating
+from ...functional.arguments import AxisName
 from ...functional.norms import layer_norm
+from ...functional.real_arrays import ArrayLike, floating
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis, static_names
 

@@ -8,7 +8,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ...functional.add_norms import add_layer_norm, add_rms_norm
-from ...functional.arguments import ArrayLike, check_switch
+from ...functional.real_arrays import ArrayLike
+from ...functional.scalars import check_switch
 from ...functional.scaling_arguments import (
     check_offset_has_scale,
     check_scale_offset,
@@ -16,14 +17,7 @@ from ...functional.scaling_arguments import (
     residual_dtype_of,
 )
 from ..parameter import Parameter
-from .base import (
-    Axis,
-    NormalizationLayer,
-    constant,
-    holds_numbers,
-    static_axis,
-    static_number,
-)
+from .base import Axis, NormalizationLayer, constant, holds_numbers, static_axis, static_number
 
 Array = jax.Array
 
