@@ -21,7 +21,7 @@ from .arguments import (
 from .means import Reduction
 from .normalize import normalize
 from .real_arrays import ArrayLike, floating
-from .rounded_scaling import normalize_rounded
+from .rounded_scaling import normalize_then_round
 from .scalars import check_epsilon, epsilon_operand
 from .scaling_arguments import (
     check_offset_has_scale,
@@ -30,7 +30,7 @@ from .scaling_arguments import (
     is_given,
     rounding_dtype,
 )
-from .split_rows import normalize_split, normalize_split_rounded
+from .split_rows import normalize_split, normalize_split_then_round
 
 Array = jax.Array
 Names = tuple[Hashable, ...]
@@ -97,8 +97,8 @@ def _normalized(
         scale = scale + jnp.asarray(scale_offset, dtype)
     if rounded is not None:  # RMS norm, which has no bias
         if names:
-            return normalize_split_rounded(reduction, names, rounded, x, small, scale, where)
-        return normalize_rounded(reduction, rounded, x, small, scale, where)
+            return normalize_split_then_round(reduction, names, rounded, x, small, scale, where)
+        return normalize_then_round(reduction, rounded, x, small, scale, where)
     bias = affine_operand(bias, x, dtype, where)
     if names:
         return normalize_split(reduction, names, x, small, scale, bias, where)

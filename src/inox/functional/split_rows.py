@@ -62,7 +62,7 @@ def normalize_split(
     return _by_moments(reduction, upcast, used, epsilon, scale, bias, where)
 
 
-def normalize_split_rounded(
+def normalize_split_then_round(
     reduction: Reduction,
     names: Names,
     dtype: np.dtype,
