@@ -13,8 +13,7 @@ from jax import lax
 from ..functional.mapped_moments import gathered_moments
 from ..functional.means import Reduction, masked
 from ..functional.pairs import Pairs, pairs_of
-from ..functional.pooling import SplitMoments
-from ..functional.pooling import pool as pool_stacked
+from ..functional.pooling import SplitMoments, pool
 from ..functional.pooling_over_devices import GATHERED, devices_along, pool_by_sums
 from ..functional.split_moments import split_moments, upcasting
 from ..functional.weighted_moments import weighted_moments
@@ -79,7 +78,7 @@ def _pooled(part: SplitMoments, names: Names) -> Pairs:
         whole, *count = pool_by_sums(part, None, 2**31, names, *_in_blocks(part.count))
     else:
         together = gathered_moments(part, names, counted=True)
-        whole = pool_stacked(*together)
+        whole = pool(*together)
         count = [jnp.sum(half, 0) for half in _in_blocks(together.count)]
     return pairs_of(whole, two_sum(*count))
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, bound_names
-from ..functional.pairs import Pairs, pool
+from ..functional.pairs import Pairs, pool_pairs
 from .batch_moments import batch_moments, pooled_over_devices
 from .caller_checks import (
     check_count,
@@ -116,7 +116,7 @@ def _updated(
         parts.append(batch_moments(x, where, weight, rank))
     pooled = pooled_over_devices(parts, names)
     old = _parts_of(stream)
-    new = [pool(a, b, max_count) for a, b in zip(old, pooled, strict=True)]
+    new = [pool_pairs(a, b, max_count) for a, b in zip(old, pooled, strict=True)]
     return _stream_of(new, stream)
 
 
@@ -162,7 +162,7 @@ def _merged(streams: tuple[Stream, ...]) -> Stream:
     together = _parts_of(streams[0])
     for stream in streams[1:]:
         parts = zip(together, _parts_of(stream), strict=True)
-        together = [pool(a, b) for a, b in parts]
+        together = [pool_pairs(a, b) for a, b in parts]
     return _stream_of(together, streams[0])
 
 
