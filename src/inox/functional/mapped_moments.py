@@ -11,14 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.jax_internals import (
-    add_up,
-    align_varying_axes,
-    gather,
-    gather_within,
-    manual_axis_names,
-    vary_over,
-)
+from ..kernels.jax_internals import manual_axis_names
+from ..kernels.mapped_axes import add_up, align_varying_axes, gather, gather_within, vary_over
 from .means import Reduction, count, masked, size
 from .pooling import SplitMoments, pool
 from .pooling_over_devices import GATHERED, devices_along, pool_by_sums, pool_squares

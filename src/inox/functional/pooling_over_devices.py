@@ -35,7 +35,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root, two_sum
-from ..kernels.jax_internals import add_up
+from ..kernels.mapped_axes import add_up
 from .means import Number
 from .pooling import SplitMoments, nonzero, pool
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import accumulator
-from ..kernels.jax_internals import gathered_order
+from ..kernels.mapped_axes import gathered_order
 from .given_statistics import affine
 from .mapped_moments import as_varying, gathered_moments, pooled_moments
 from .means import Reduction, masked
