@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ..functional.array_arguments import ArrayLike
 from ..functional.moments import Moments, merge_moments
-from ..functional.real_arrays import ArrayLike
 from ..nn import Statistics
 from ..nn.normalization.containers import like
 from ..nn.state import State

@@ -11,7 +11,7 @@ from ..nn import BatchNorm, StateKey
 from ..nn.normalization.containers import like
 from ..nn.normalization.pooled_moments import PooledMoments, pooling_key
 from ..nn.state import State
-from .caller_checks import check_batch, check_called
+from .arguments import check_batch, check_called
 from .layers import pooling_copy
 
 Apply = Callable[[Any, State, Any], Mapping[str, Any]]

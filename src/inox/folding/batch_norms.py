@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.real_arrays import ArrayLike
+from ..functional.array_arguments import ArrayLike
 from ..functional.reciprocal_root import reciprocal_root
 from ..kernels.arithmetic import accumulator
 from ..nn import BatchNorm
+from .arguments import by_channel, floats, one_axis
 from .comparison import LinearMap, checked_tolerance, compare, refuse_tracers
-from .operands import by_channel, floats, one_axis
 
 Array = jax.Array
 

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..functional.real_arrays import ArrayLike
+from ..functional.array_arguments import ArrayLike
 from ..kernels.arithmetic import accumulator
 from ..nn import LayerNorm, RMSNorm
+from .arguments import by_channel, floats, one_axis
 from .comparison import LinearMap, checked_tolerance, compare, refuse_tracers
-from .operands import by_channel, floats, one_axis
 
 Array = jax.Array
 Norm = TypeVar("Norm", LayerNorm, RMSNorm)

@@ -11,11 +11,11 @@ from jax.typing import DTypeLike
 
 from ..kernels.backends import check_implementation
 from .arguments import affine_array, affine_operand, mask_operand, negative_axes
+from .array_arguments import ArrayLike, floating
 from .means import Reduction
-from .real_arrays import ArrayLike, floating
 from .residual import add_normalize
 from .residual_sum import Sum, wider
-from .scalars import check_epsilon, check_switch, epsilon_operand
+from .scalar_arguments import check_epsilon, check_switch, epsilon_operand
 from .scaling_arguments import (
     check_not_wider,
     check_offset_has_scale,

@@ -14,8 +14,8 @@ from jax import lax
 
 from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
-from .real_arrays import ArrayLike, described, floating
-from .scalars import check_not_negative
+from .array_arguments import ArrayLike, described, floating
+from .scalar_arguments import check_not_negative
 
 Array = jax.Array
 Axes = tuple[int, ...]

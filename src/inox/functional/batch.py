@@ -21,14 +21,14 @@ import jax.numpy as jnp
 from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
 from .arguments import AxisName, statistic_operand
+from .array_arguments import ArrayLike
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
-from .device_groups import ArgumentGroups
+from .device_group_arguments import ArgumentGroups
 from .given_statistics import affine
 from .mapped_moments import as_varying, pooled_moments, weighty_elements
 from .means import masked
 from .moments import Moments, public_moments
 from .pooling import SplitMoments
-from .real_arrays import ArrayLike
 from .reciprocal_root import reciprocal_root
 from .standardized import reciprocal_deviation
 

@@ -18,11 +18,11 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
-from .device_groups import ArgumentGroups, IndexGroups, bound_index_groups
+from .array_arguments import ArrayLike, floating
+from .device_group_arguments import ArgumentGroups, IndexGroups, bound_index_groups
 from .means import Reduction, masked
-from .real_arrays import ArrayLike, floating
-from .sample_weights import check_weights_by, weights_operand
-from .scalars import check_epsilon, epsilon_operand
+from .sample_weight_arguments import check_weights_by, weights_operand
+from .scalar_arguments import check_epsilon, epsilon_operand
 from .split_moments import Upcast, upcasting
 from .weighted_moments import without_nonfinite
 

@@ -22,11 +22,11 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
+from .array_arguments import ArrayLike, floating
 from .means import Reduction, masked
 from .normalize import normalize
 from .pooling_over_devices import devices_along
-from .real_arrays import ArrayLike, floating
-from .scalars import check_epsilon, check_switch, epsilon_operand, group_count
+from .scalar_arguments import check_epsilon, check_switch, epsilon_operand, group_count
 from .split_rows import blocks_of, normalize_split_groups
 
 Array = jax.Array

@@ -22,12 +22,12 @@ import numpy as np
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
 from .arguments import AxisName, bound_names, mask_operand, negative_axes
+from .array_arguments import ArrayLike, floating
 from .mapped_moments import pooled_moments
 from .means import Reduction, masked
 from .pooling import SplitMoments, pool
-from .real_arrays import ArrayLike, floating
-from .sample_weights import check_weights_by, weights_operand
-from .scalars import check_not_negative, check_switch
+from .sample_weight_arguments import check_weights_by, weights_operand
+from .scalar_arguments import check_not_negative, check_switch
 from .split_moments import upcasting
 from .weighted_moments import without_nonfinite
 

@@ -18,11 +18,11 @@ from .arguments import (
     mask_operand,
     negative_axes,
 )
+from .array_arguments import ArrayLike, floating
 from .means import Reduction
 from .normalize import normalize
-from .real_arrays import ArrayLike, floating
 from .rounded_scaling import normalize_then_round
-from .scalars import check_epsilon, epsilon_operand
+from .scalar_arguments import check_epsilon, epsilon_operand
 from .scaling_arguments import (
     check_offset_has_scale,
     check_rounding_dtype,

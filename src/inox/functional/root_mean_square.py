@@ -6,8 +6,8 @@ import jax
 from jax.typing import DTypeLike
 
 from .arguments import AxisName
+from .array_arguments import ArrayLike
 from .norms import row_norm
-from .real_arrays import ArrayLike
 
 Array = jax.Array
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .real_arrays import described
-from .scalars import concrete
+from .array_arguments import described
+from .scalar_arguments import concrete
 
 Array = jax.Array
 

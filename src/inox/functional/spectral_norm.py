@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from .arguments import Axes
+from .array_arguments import ArrayLike, floating
 from .guarded import times_power
 from .means import size
 from .power_iteration import Iterated, iterate, unit
-from .real_arrays import ArrayLike, floating
 from .reciprocal_root import quotient
-from .scalars import positive_integer
+from .scalar_arguments import positive_integer
 from .singular_value import singular_value
 from .unit_range import near_one
 from .weight_arguments import channel_axes, check_key, check_vectors, number_of_steps

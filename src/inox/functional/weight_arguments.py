@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from .arguments import Axes, negative_axes, scale_or_bias
+from .array_arguments import ArrayLike, described
 from .means import size
-from .real_arrays import ArrayLike, described
 from .restored import cure_of_restored
-from .scalars import integer_from
+from .scalar_arguments import integer_from
 
 Array = jax.Array
 

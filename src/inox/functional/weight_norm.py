@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
 from .arguments import Axes
+from .array_arguments import ArrayLike, floating
 from .means import Reduction, count
 from .normalize import normalize
-from .real_arrays import ArrayLike, floating
 from .unit_range import near_one
 from .weight_arguments import channel_axes, gain_operand
 

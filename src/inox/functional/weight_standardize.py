@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
 from .arguments import Axes
+from .array_arguments import ArrayLike, floating
 from .means import Reduction
 from .normalize import normalize
-from .real_arrays import ArrayLike, floating
-from .scalars import check_epsilon, epsilon_operand
+from .scalar_arguments import check_epsilon, epsilon_operand
 from .unit_range import near_one
 from .weight_arguments import channel_axes
 

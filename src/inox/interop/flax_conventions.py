@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.device_groups import IndexGroups
-from ..functional.real_arrays import described
+from ..functional.array_arguments import described
+from ..functional.device_group_arguments import IndexGroups
 from .core import grouped_positions
 
 Array = jax.Array

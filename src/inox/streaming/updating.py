@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, bound_names
 from ..functional.pairs import Pairs, pool_pairs
-from .batch_moments import batch_moments, pooled_over_devices
-from .caller_checks import (
+from .arguments import (
     check_count,
     check_stream,
     leading_shape,
@@ -19,6 +18,7 @@ from .caller_checks import (
     masks_for,
     weights_for,
 )
+from .batch_moments import batch_moments, pooled_over_devices
 from .stream import Stream
 
 Array = jax.Array

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.real_arrays import described, floating
-from ...functional.scalars import check_epsilon, check_switch
+from ...functional.array_arguments import described, floating
+from ...functional.scalar_arguments import check_epsilon, check_switch
 
 Array = jax.Array
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ...functional.arguments import bound_names, check_axis_name
-from ...functional.real_arrays import described
-from ...functional.scalars import check_unit_interval, positive_integer
+from ...functional.array_arguments import described
+from ...functional.scalar_arguments import check_unit_interval, positive_integer
 from ..core import Over, along, moved, normalize_batch, normalize_by
 from ..moving import normalize_moving, without_start
 from .arguments import check_settings, dtype_of, sample

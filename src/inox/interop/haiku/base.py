@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.real_arrays import described
+from ...functional.array_arguments import described
 from ..frameworks import framework
 
 framework("haiku", "haiku")

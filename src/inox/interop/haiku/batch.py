@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ...functional.device_groups import IndexGroups
+from ...functional.device_group_arguments import IndexGroups
 from ...functional.moments import Moments
 from ..core import Over, grouped_positions, normalize_batch, normalize_by, storable
 from .base import (

@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 
 from ...functional.arguments import AxisName, check_axis_name, scale_or_bias, static_axes
-from ...functional.real_arrays import ArrayLike
-from ...functional.scalars import check_epsilon
+from ...functional.array_arguments import ArrayLike
+from ...functional.scalar_arguments import check_epsilon
 from ...kernels.backends import check_name
 from ..module import Module
 from ..parameter import Parameter

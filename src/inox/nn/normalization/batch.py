@@ -8,20 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike
 from ...functional.batch import batch_moments, elements_with_weight, given_moments, normalized
 from ...functional.batch_arguments import Batch, checked_batch
-from ...functional.device_groups import ArgumentGroups, IndexGroups, static_index_groups
+from ...functional.device_group_arguments import ArgumentGroups, IndexGroups, static_index_groups
 from ...functional.moments import public_moments
 from ...functional.pooling import SplitMoments
-from ...functional.real_arrays import ArrayLike
-from ...functional.scalars import check_switch, check_unit_interval, positive_integer
+from ...functional.scalar_arguments import check_switch, check_unit_interval, positive_integer
 from ...functional.virtual_batches import normalized_by_groups
 from ..parameter import Parameter
 from ..state import State, StateEntry
 from . import entries
 from .base import static_names, static_number
+from .batch_arguments import check_by_channel, check_channels, check_several_elements, mode_of_call
 from .channel_axis import along_channels, check_along_channels, pooled_axes, static_channel_axis
-from .checks import check_by_channel, check_channels, check_several_elements, mode_of_call
 from .containers import like
 from .pooled_moments import pool_in, pooling_key
 from .remembering import RememberingLayer

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...functional.real_arrays import described
+from ...functional.array_arguments import described
 from ..parameter import Parameter
 
 Array = jax.Array

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 
 from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike
 from ...functional.groups import group_norm
-from ...functional.real_arrays import ArrayLike
-from ...functional.scalars import check_switch, positive_integer
+from ...functional.scalar_arguments import check_switch, positive_integer
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis, static_names
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 
 from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike, floating
 from ...functional.norms import layer_norm
-from ...functional.real_arrays import ArrayLike, floating
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis, static_names
 

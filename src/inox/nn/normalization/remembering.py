@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...functional.array_arguments import ArrayLike
 from ...functional.moments import Moments
-from ...functional.real_arrays import ArrayLike
-from ...functional.scalars import check_unit_interval
+from ...functional.scalar_arguments import check_unit_interval
 from ..state import State, StateEntry, StateKey
 from . import entries
 from .base import NormalizationLayer, constant, holds_numbers, static_number

@@ -11,10 +11,10 @@ from jax import lax
 from jax.core import Tracer
 
 from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike, floating
 from ...functional.batch import batch_moments, normalized
 from ...functional.batch_arguments import Batch
 from ...functional.pooling import SplitMoments
-from ...functional.real_arrays import ArrayLike, floating
 from ...kernels.explicit_sharding import alike
 from ..parameter import Parameter
 from ..state import StateEntry

@@ -8,8 +8,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ...functional.add_norms import add_layer_norm, add_rms_norm
-from ...functional.real_arrays import ArrayLike
-from ...functional.scalars import check_switch
+from ...functional.array_arguments import ArrayLike
+from ...functional.scalar_arguments import check_switch
 from ...functional.scaling_arguments import (
     check_offset_has_scale,
     check_scale_offset,

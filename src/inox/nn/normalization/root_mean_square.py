@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ...functional.arguments import AxisName
-from ...functional.real_arrays import ArrayLike
+from ...functional.array_arguments import ArrayLike
 from ...functional.root_mean_square import rms_norm
 from ...functional.scaling_arguments import (
     check_offset_has_scale,

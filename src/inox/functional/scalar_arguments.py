@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .real_arrays import described
+from .array_arguments import described
 
 Array = jax.Array
 

@@ -6,7 +6,7 @@ from jax.core import Tracer
 
 from ...functional.batch_arguments import Batch
 from ...functional.means import size
-from ...functional.scalars import check_switch
+from ...functional.scalar_arguments import check_switch
 from ...functional.sums import is_number
 from ..parameter import Parameter
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..functional.real_arrays import floating
+from ..functional.array_arguments import floating
 from ..nn import Parameter
 
 Array = jax.Array

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..kernels.explicit_sharding import split_as
 from .arguments import has_axes_of
-from .real_arrays import ArrayLike, floating
-from .scalars import concrete
+from .array_arguments import ArrayLike, floating
+from .scalar_arguments import concrete
 
 Array = jax.Array
 

@@ -10,7 +10,7 @@ from typing import Any
 from jax import lax
 
 from .arguments import AxisName, check_axis_name
-from .real_arrays import described
+from .array_arguments import described
 
 IndexGroups = tuple[tuple[int, ...], ...] | None
 ArgumentGroups = Sequence[Sequence[int]] | None

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..functional.arguments import has_axes_of
-from ..functional.real_arrays import described
+from ..functional.array_arguments import described
 from ..functional.restored import cure_of_restored
-from ..functional.scalars import check_not_negative, concrete
+from ..functional.scalar_arguments import check_not_negative, concrete
 from .stream import Stream
 
 Array = jax.Array
