@@ -39,7 +39,7 @@ from . import safetensors_file
 from .checkpoint_keys import check_prefix, keys_of
 from .foreign_arrays import own_array
 from .layer_arrays import arrays_of, filled, fitting, numbers_of
-from .libraries import library
+from .optional_packages import library
 from .torch_modules import check_module, is_module
 
 __all__ = ["dump", "load", "to_tensors"]
