@@ -215,7 +215,7 @@ for name in json.loads(sys.argv[2]):
         importlib.import_module(name)
     except ImportError as error:
         found[name] = [type(error).__name__, str(error)]
-from inox.interop.frameworks import framework
+from inox.interop.optional_packages import framework
 for name, extra in json.loads(sys.argv[3]).items():
     try:
         framework(name, extra)
