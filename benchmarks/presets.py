@@ -102,8 +102,8 @@ FAMILIES = (
     ("Gemma", gemma, BF16, offset, {
         "Llama's rounding": rounded_offset, "1 + w in bfloat16": folded,
     }),
-    ("OLMo 2, gpt-oss", olmo2, BF16, plain, {"Llama's rounding": rounded}),
-)  # fmt: skip
+    ("OLMo 2, gpt-oss", olmo2, BF16, plain, {"Llama's rounding": rounded})
+)
 
 
 def same_bits(one, other):

@@ -11,7 +11,7 @@ from tests.accuracy.layouts import LAYOUTS
 
 CHOSEN = ("mean/std 0", "mean/std 1e7", "constant", "up to 1e18")
 NAMES = ("layer, rows", "layer, kept axis between", "rms, rows", "group, over the image",
-         "batch, table")  # fmt: skip
+         "batch, table")
 
 
 @EACH_IMPLEMENTATION

@@ -77,7 +77,7 @@ class Step:
                 for array, leaf in zip(is_array, leaves, strict=True)
             ]
             after = apply(jax.tree.unflatten(treedef, whole), state, batch)
-            if not isinstance(after, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(after, Mapping):
                 raise TypeError(
                     "apply must return the state, a dict; found "
                     f"{type(after).__name__}. Write for example lambda model, state, batch: "

@@ -106,7 +106,7 @@ def fold(
         | Quantization and Training of Neural Networks (Jacob et al., 2018)
         | https://arxiv.org/abs/1712.05877
     """
-    if not isinstance(layer, BatchNorm):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(layer, BatchNorm):
         raise TypeError(
             f"layer must be a batch norm; found {type(layer).__name__}. Other norms depend on the "
             "data in evaluation mode too, and can't be folded."

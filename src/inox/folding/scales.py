@@ -97,7 +97,7 @@ def fold_scale(
           2024)
         | https://arxiv.org/abs/2401.15024
     """
-    if not isinstance(norm, (LayerNorm, RMSNorm)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(norm, (LayerNorm, RMSNorm)):
         raise TypeError(
             f"norm must be a layer or RMS norm; found {type(norm).__name__}. A batch norm is "
             "folded into the map before it, with fold."

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
+from ..kernels.mapped_axes import axis_size
 from .array_arguments import ArrayLike, described, floating
 from .scalar_arguments import check_not_negative
 
@@ -27,11 +27,12 @@ MOST_AXES = 64
 
 def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
     """`axis` as a tuple of Python integers without repetition (as far as can be told)."""
+    given: Any = axis  # whatever it is annotated as
     try:
-        axes = (_axis(axis),)
+        axes = (_axis(given),)
     except TypeError:
         try:
-            axes = tuple(map(_axis, axis))  # type: ignore[arg-type]
+            axes = tuple(map(_axis, given))
         except TypeError:
             raise TypeError(
                 f"{name} must be an integer or a sequence of integers; found {described(axis)}. "
@@ -234,7 +235,7 @@ def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
     names = check_axis_name(axis_name)
     for name in names:
         try:
-            lax.axis_size(name)  # type: ignore[arg-type]
+            axis_size(name)
         except (NameError, TypeError):
             bound = ", ".join(map(repr, bound_axis_names())) or "none"
             raise ValueError(

@@ -7,8 +7,7 @@ import operator
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from jax import lax
-
+from ..kernels.mapped_axes import axis_size
 from .arguments import AxisName, check_axis_name
 from .array_arguments import described
 
@@ -48,7 +47,7 @@ def bound_index_groups(groups: Any, axis_name: AxisName, names: Sequence[Hashabl
     listed = static_index_groups(groups, axis_name)
     if listed is None:
         return None
-    held, size = sum(map(len, listed)), lax.axis_size(names[0])  # type: ignore[arg-type]
+    held, size = sum(map(len, listed)), axis_size(names[0])
     if held != size:
         raise ValueError(
             f"axis_index_groups must hold all positions of {axis_name!r}, which has {size}; found "

@@ -164,7 +164,7 @@ def merge_moments(*moments: Moments) -> Moments:
     if not moments:
         raise ValueError("moments is empty; give at least one Moments(count, mean, var).")
     for item in moments:
-        if not isinstance(item, Moments):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(item, Moments):
             raise TypeError(
                 f"moments must be Moments(count, mean, var); found {type(item).__name__}. Unpack "
                 "a list with merge_moments(*items)."

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root, two_sum
-from ..kernels.mapped_axes import add_up
+from ..kernels.mapped_axes import add_up, axis_size
 from .means import Number
 from .pooling import SplitMoments, nonzero, pool
 
@@ -66,7 +66,7 @@ class _Counts(NamedTuple):
 
 def devices_along(names: Names) -> int:
     """How many positions mapped axes have together."""
-    return math.prod(lax.axis_size(name) for name in names)  # type: ignore[arg-type]
+    return math.prod(map(axis_size, names))
 
 
 def _counts(count: Array, most: int | None, names: Names) -> _Counts:

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import accumulator
-from ..kernels.mapped_axes import gathered_order
+from ..kernels.mapped_axes import axis_size, gathered_order, position_along
 from .given_statistics import affine
 from .mapped_moments import as_varying, gathered_moments, pooled_moments
 from .means import Reduction, masked
@@ -120,9 +120,7 @@ def normalize_split_groups(
         return jnp.moveaxis(array, -2, 0)
 
     pooled = as_varying(pool(*map(of_a_group, parts)), names)
-    position = jnp.zeros((), jnp.int32)
-    for name in names:
-        position = position * lax.axis_size(name) + lax.axis_index(name)  # type: ignore[arg-type]
+    position = position_along(names)
     blocks = x.shape[-2]
     own = (position * blocks + jnp.arange(blocks, dtype=jnp.int32)) // together
     used = SplitMoments(*(jnp.take(array, own, -2) for array in pooled))
@@ -131,6 +129,6 @@ def normalize_split_groups(
 
 def _positions(names: Names) -> np.ndarray:
     """The positions along `names`, the last one fastest, in the order of stacked parts."""
-    sizes = [lax.axis_size(name) for name in names]  # type: ignore[arg-type]
+    sizes = list(map(axis_size, names))
     order = [names.index(name) for name in gathered_order(names)]
     return np.arange(math.prod(sizes)).reshape(sizes).transpose(order).reshape(-1)

@@ -249,9 +249,8 @@ def _channels_last(value: Any, axis: int, called: str, shape: tuple[int, ...]) -
     if value.ndim < 2:
         return value
     _check_within(axis, value.ndim, called)
-    moved = jnp.moveaxis(value, axis, -1) if not isinstance(value, np.ndarray) else (
-        np.moveaxis(value, axis, -1)
-    )  # fmt: skip
+    numpy: Any = np if isinstance(value, np.ndarray) else jnp
+    moved = numpy.moveaxis(value, axis, -1)
     first = (*value.shape[1:], value.shape[0])
     if moved.shape != shape and first == shape:
         raise ValueError(

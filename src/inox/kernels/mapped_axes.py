@@ -15,6 +15,19 @@ from jax import lax
 from .jax_internals import manual_axis_names, varying_axes
 
 
+def axis_size(name: Any) -> Any:
+    """How many positions a mapped axis has. JAX takes any name; its annotation is of strings."""
+    return lax.axis_size(name)
+
+
+def position_along(names: tuple[Any, ...]) -> Any:
+    """The position along several mapped axes, the last one fastest."""
+    position = jnp.zeros((), jnp.int32)
+    for name in names:
+        position = position * axis_size(name) + lax.axis_index(name)
+    return position
+
+
 def vary_over(x: Any, axis_names: frozenset[Any]) -> Any:
     """Marks `x` as varying over `axis_names` too, where a `shard_map` keeps count of that."""
     missing = (axis_names & manual_axis_names()) - varying_axes(x)

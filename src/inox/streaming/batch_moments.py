@@ -5,6 +5,7 @@ They are those of :mod:`inox.functional.split_moments`, and with weights those o
 """
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,8 +68,8 @@ def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pai
         start = 0
         for i in chosen:
             shape, end = parts[i].mean.shape, start + parts[i].mean.size
-            cut = [tuple(jnp.reshape(a[start:end], shape) for a in pair) for pair in together]
-            pooled[i] = Pairs(*cut)  # type: ignore[arg-type]
+            cut: list[Any] = [tuple(jnp.reshape(a[start:end], shape) for a in pair) for pair in together]
+            pooled[i] = Pairs(*cut)
             start = end
     return [pooled[i] for i in range(len(parts))]
 

@@ -12,7 +12,7 @@ from ..optional_packages import framework
 
 framework("flax.nnx", "flax")
 from flax import nnx  # noqa: E402 (after the error that says what to install)
-from flax.nnx.nn import dtypes  # noqa: E402
+from flax.nnx.nn import dtypes  # noqa: E402 (likewise)
 
 Array = jax.Array
 Initializer = Callable[..., Any]
