@@ -3,7 +3,6 @@
 Every message names the argument, what was found and the cure.
 """
 
-import operator
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -13,12 +12,12 @@ import numpy as np
 
 from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
-from ..kernels.mapped_axes import axis_size
+from ..kernels.kernel import Axes
+from ..kernels.mapped_axes import Names, axis_size
 from .array_arguments import ArrayLike, described, floating
-from .scalar_arguments import check_not_negative
+from .scalar_arguments import check_not_negative, integer
 
 Array = jax.Array
-Axes = tuple[int, ...]
 AxisName = Hashable | Sequence[Hashable] | None
 
 # More axes than an array has: a number beyond is the size of an axis.
@@ -29,10 +28,10 @@ def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
     """`axis` as a tuple of Python integers without repetition (as far as can be told)."""
     given: Any = axis  # whatever it is annotated as
     try:
-        axes = (_axis(given),)
+        axes = (integer(given),)
     except TypeError:
         try:
-            axes = tuple(map(_axis, given))
+            axes = tuple(map(integer, given))
         except TypeError:
             raise TypeError(
                 f"{name} must be an integer or a sequence of integers; found {described(axis)}. "
@@ -50,12 +49,6 @@ def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
             f"{name} must list at least one axis; found {axis!r}. Use -1 for the last."
         )
     return axes
-
-
-def _axis(item: Any) -> int:
-    if isinstance(item, bool):
-        raise TypeError
-    return operator.index(item)
 
 
 def negative_axes(
@@ -202,7 +195,7 @@ def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any, axes: A
     return split_as(x, jnp.reshape(statistic, shape).astype(dtype))
 
 
-def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:
+def check_axis_name(axis_name: AxisName) -> Names:
     """`axis_name` as a tuple of names of mapped axes, bound or not."""
     if axis_name is None:
         return ()
@@ -230,7 +223,7 @@ def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:
     return names
 
 
-def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
+def bound_names(axis_name: AxisName) -> Names:
     """`axis_name` as a tuple of names of mapped axes, all of them bound."""
     names = check_axis_name(axis_name)
     for name in names:

@@ -1,7 +1,7 @@
 """Group norm: the last axis in groups, each normalized by itself."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from ..kernels.explicit_sharding import (
     split_last_axis,
     split_of_last_axis,
 )
+from ..kernels.mapped_axes import Names
 from .arguments import (
     AxisName,
     affine_array,
@@ -30,7 +31,6 @@ from .scalar_arguments import check_epsilon, check_switch, epsilon_operand, grou
 from .split_rows import blocks_of, normalize_split_groups
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 
 def group_norm(

@@ -12,7 +12,7 @@ where no two large numbers are subtracted but the means themselves.
 """
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +21,8 @@ import numpy as np
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
+from ..kernels.kernel import Axes
+from ..kernels.mapped_axes import Names
 from .arguments import AxisName, bound_names, mask_operand, negative_axes
 from .array_arguments import ArrayLike, floating
 from .mapped_moments import pooled_moments
@@ -32,7 +34,6 @@ from .split_moments import upcasting
 from .weighted_moments import without_nonfinite
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 class Moments(NamedTuple):
@@ -118,7 +119,7 @@ def _moments(
     where: Array | None,
     weights: Array | None,
     reduction: Reduction,
-    names: tuple[Hashable, ...],
+    names: Names,
     keepdims: bool,
 ) -> Moments:
     """What follows the checks: one program, also outside of the caller's compiled code."""

@@ -1,7 +1,7 @@
 """Layer norm and plain standardization: a choice of axes each, for RMS norm too."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
+from ..kernels.mapped_axes import Names
 from .arguments import (
     AxisName,
     affine_array,
@@ -33,7 +34,6 @@ from .scaling_arguments import (
 from .split_rows import normalize_split, normalize_split_then_round
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 
 def row_norm(

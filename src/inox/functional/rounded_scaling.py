@@ -25,6 +25,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import accumulator
+from ..kernels.kernel import Axes
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, same_as
@@ -34,7 +35,6 @@ from .normalize_derivative import TANGENT
 from .split_moments import CENTRED_SUMS
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def _normalized(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .arguments import Axes
+from ..kernels.kernel import Axes
 from .array_arguments import ArrayLike, floating
 from .guarded import times_power
 from .means import size

@@ -7,7 +7,6 @@ moments of the parts, backward the gradients of mean and variance.
 """
 
 import math
-from collections.abc import Hashable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import accumulator
-from ..kernels.mapped_axes import axis_size, gathered_order, position_along
+from ..kernels.mapped_axes import Names, axis_size, gathered_order, position_along
 from .given_statistics import affine
 from .mapped_moments import as_varying, gathered_moments, pooled_moments
 from .means import Reduction, masked
@@ -25,7 +24,6 @@ from .split_moments import Upcast, split_moments, upcasting
 from .standardized import reciprocal_deviation
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 
 def _by_moments(

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .arguments import Axes, negative_axes, scale_or_bias
+from ..kernels.kernel import Axes
+from .arguments import negative_axes, scale_or_bias
 from .array_arguments import ArrayLike, described
 from .means import size
 from .restored import cure_of_restored

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from .arguments import Axes
+from ..kernels.kernel import Axes
 from .array_arguments import ArrayLike, floating
 from .means import Reduction, count
 from .normalize import normalize

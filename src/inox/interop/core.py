@@ -27,13 +27,13 @@ from ..functional.arguments import AxisName, mask_operand
 from ..functional.batch import batch_moments, given_moments, normalized
 from ..functional.batch_arguments import Batch, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
-from ..functional.device_group_arguments import IndexGroups
 from ..functional.groups import group_norm
 from ..functional.moments import Moments, public_moments
 from ..functional.norms import row_norm
 from ..functional.scalar_arguments import group_count
 from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
+from ..kernels.mapped_axes import IndexGroups
 from ..nn.normalization.running import Statistics, updated
 
 Array = jax.Array

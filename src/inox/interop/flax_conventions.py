@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..functional.array_arguments import described
-from ..functional.device_group_arguments import IndexGroups
+from ..kernels.mapped_axes import IndexGroups
 from .core import grouped_positions
 
 Array = jax.Array

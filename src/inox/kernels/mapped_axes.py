@@ -6,6 +6,7 @@ positions at hand. Here both are one tuple of names. How JAX keeps count is no d
 (:mod:`.jax_internals`); the collectives are, tested with the same versions.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +14,10 @@ import numpy as np
 from jax import lax
 
 from .jax_internals import manual_axis_names, varying_axes
+
+Names = tuple[Hashable, ...]
+# Which positions of one mapped axis belong together; None where all do.
+IndexGroups = tuple[tuple[int, ...], ...] | None
 
 
 def axis_size(name: Any) -> Any:
@@ -66,7 +71,7 @@ def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
     return x
 
 
-def gathered_order(axis_names: tuple[Any, ...]) -> tuple[Any, ...]:
+def gathered_order(axis_names: Names) -> Names:
     """The names by which :func:`gather` stacks, the slowest first."""
     manual = manual_axis_names()
     mapped = [name for name in axis_names if name not in manual]

@@ -4,7 +4,7 @@ They are those of :mod:`inox.functional.split_moments`, and with weights those o
 :mod:`inox.functional.weighted_moments`.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,9 +20,9 @@ from ..functional.split_moments import split_moments, upcasting
 from ..functional.weighted_moments import weighted_moments
 from ..kernels.arithmetic import accumulator, two_sum
 from ..kernels.explicit_sharding import split_as
+from ..kernels.mapped_axes import Names
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 # Counts are added up over devices in two parts, each exact: whole multiples of this, and the rest.
 BLOCK = 2.0**12
 

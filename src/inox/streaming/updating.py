@@ -1,7 +1,7 @@
 """A stream with one more batch, and several streams as one."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, bound_names
 from ..functional.pairs import Pairs, pool_pairs
+from ..kernels.mapped_axes import Names
 from .arguments import (
     check_count,
     check_stream,
@@ -102,7 +103,7 @@ def _updated(
     weights: Array | None,
     max_count: Array | None,
     ranks: tuple[int, ...],
-    names: tuple[Hashable, ...],
+    names: Names,
 ) -> Stream:
     """What follows the checks: one program, also outside of the caller's compiled code."""
     parts = []

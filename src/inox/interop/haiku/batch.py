@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ...functional.arguments import check_axis_name
-from ...functional.device_group_arguments import IndexGroups
 from ...functional.moments import Moments
 from ...functional.pooling_over_devices import devices_along
+from ...kernels.mapped_axes import IndexGroups
 from ..core import Over, grouped_positions, normalize_batch, normalize_by, storable
 from .base import (
     Initializer,

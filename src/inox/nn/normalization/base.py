@@ -9,7 +9,7 @@ from jax import lax
 
 from ...functional.arguments import AxisName, check_axis_name, scale_or_bias, static_axes
 from ...functional.array_arguments import ArrayLike
-from ...functional.scalar_arguments import check_epsilon
+from ...functional.scalar_arguments import check_epsilon, is_python_number
 from ...kernels.backends import check_name
 from ..module import Module
 from ..parameter import Parameter
@@ -82,7 +82,7 @@ class NormalizationLayer(Module):
 def holds_numbers(held: Any) -> bool:
     """Whether an attribute is one of a layer: a mask or a tree of shardings holds others."""
     value: Any = held.value if isinstance(held, Parameter) else held
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = is_python_number(value)
     return value is None or number or isinstance(value, (jax.Array, np.ndarray, np.generic))
 
 

@@ -11,11 +11,12 @@ from ...functional.arguments import AxisName
 from ...functional.array_arguments import ArrayLike
 from ...functional.batch import batch_moments, elements_with_weight, given_moments, normalized
 from ...functional.batch_arguments import Batch, checked_batch
-from ...functional.device_group_arguments import ArgumentGroups, IndexGroups, static_index_groups
+from ...functional.device_group_arguments import ArgumentGroups, static_index_groups
 from ...functional.moments import public_moments
 from ...functional.pooling import SplitMoments
 from ...functional.scalar_arguments import check_switch, check_unit_interval, positive_integer
 from ...functional.virtual_batches import normalized_by_groups
+from ...kernels.mapped_axes import IndexGroups
 from ..parameter import Parameter
 from ..state import State, StateEntry
 from . import entries
