@@ -1,7 +1,7 @@
 """What all normalization layers share: scale, bias, epsilon and what carries them out."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -77,6 +77,35 @@ class NormalizationLayer(Module):
             if not isinstance(held, (jax.Array, np.ndarray, np.generic)):
                 return converted
         return as_parameter(converted, name)
+
+    def _takes_number(self, name: str, value: Any) -> bool:
+        """Whether what is assigned must be a number of the configuration.
+
+        It need not in a mask or a tree of shardings, whose attributes are others, and None stands
+        for what is left out of a tree. In a layer that is being built it must.
+        """
+        if name not in self.__dict__:
+            return True
+        return value is not None and holds_numbers(self.__dict__[name])
+
+
+class WithoutBias(NormalizationLayer):
+    """What layers without a bias have in common: the attribute is None, and stays so."""
+
+    _with_bias: ClassVar[str]  # the layer that has one
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name == "bias" and value is not None:
+            raise TypeError(
+                f"bias must be None; found {type(value).__name__}. RMS norm shifts nothing: add it "
+                f"to what the layer returns, or use {self._with_bias}."
+            )
+        return super()._converted(name, value)
+
+    def _operands(self) -> dict[str, Any]:
+        operands = super()._operands()
+        del operands["bias"]
+        return operands
 
 
 def holds_numbers(held: Any) -> bool:
