@@ -40,6 +40,7 @@ def row_norm(
     x: ArrayLike,
     scale: ArrayLike | None,
     bias: ArrayLike | None,
+    *,
     axis: int | Sequence[int],
     epsilon: float | Array,
     where: ArrayLike | None,
@@ -145,7 +146,16 @@ def standardize(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(x, None, None, axis, epsilon, where, implementation, axis_name=axis_name)
+    return row_norm(
+        x,
+        None,
+        None,
+        axis=axis,
+        epsilon=epsilon,
+        where=where,
+        implementation=implementation,
+        axis_name=axis_name,
+    )
 
 
 def layer_norm(
@@ -196,4 +206,13 @@ def layer_norm(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(x, scale, bias, axis, epsilon, where, implementation, axis_name=axis_name)
+    return row_norm(
+        x,
+        scale,
+        bias,
+        axis=axis,
+        epsilon=epsilon,
+        where=where,
+        implementation=implementation,
+        axis_name=axis_name,
+    )

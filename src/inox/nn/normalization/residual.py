@@ -28,6 +28,7 @@ class AddNormLayer(OffsetScaleLayer):
 
     def __init__(
         self,
+        *,
         axis: int | Sequence[int],
         epsilon: float | Array,
         scale: ArrayLike | Parameter | None,
@@ -112,15 +113,15 @@ class AddLayerNorm(AddNormLayer):
         implementation: str | None = None,
     ) -> None:
         super().__init__(
-            axis,
-            epsilon,
-            scale,
-            bias,
-            scale_offset,
-            out_dtype,
-            residual_dtype,
-            normalize_rounded,
-            implementation,
+            axis=axis,
+            epsilon=epsilon,
+            scale=scale,
+            bias=bias,
+            scale_offset=scale_offset,
+            out_dtype=out_dtype,
+            residual_dtype=residual_dtype,
+            normalize_rounded=normalize_rounded,
+            implementation=implementation,
         )
 
     def __call__(
@@ -200,15 +201,15 @@ class AddRMSNorm(WithoutBias, AddNormLayer):
         implementation: str | None = None,
     ) -> None:
         super().__init__(
-            axis,
-            epsilon,
-            scale,
-            None,
-            scale_offset,
-            out_dtype,
-            residual_dtype,
-            normalize_rounded,
-            implementation,
+            axis=axis,
+            epsilon=epsilon,
+            scale=scale,
+            bias=None,
+            scale_offset=scale_offset,
+            out_dtype=out_dtype,
+            residual_dtype=residual_dtype,
+            normalize_rounded=normalize_rounded,
+            implementation=implementation,
         )
 
     def __call__(
