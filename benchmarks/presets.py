@@ -88,13 +88,27 @@ def rounded_both(x, w):
 FAMILIES = (
     ("Llama", llama, BF16, rounded, {"no `normalized_dtype`": plain}),
     ("T5, bfloat16 weights", llama, BF16, rounded, {"no `normalized_dtype`": plain}),
-    ("T5X, MaxText", t5x, jnp.float32, rounded_both, {
-        "no `normalized_dtype`": plain, "scale not converted": rounded,
-    }),
-    ("Gemma", gemma, BF16, offset, {
-        "Llama's rounding": rounded_offset, "1 + w in bfloat16": folded,
-    }),
-    ("OLMo 2, gpt-oss", olmo2, BF16, plain, {"Llama's rounding": rounded})
+    (
+        "T5X, MaxText",
+        t5x,
+        jnp.float32,
+        rounded_both,
+        {
+            "no `normalized_dtype`": plain,
+            "scale not converted": rounded,
+        },
+    ),
+    (
+        "Gemma",
+        gemma,
+        BF16,
+        offset,
+        {
+            "Llama's rounding": rounded_offset,
+            "1 + w in bfloat16": folded,
+        },
+    ),
+    ("OLMo 2, gpt-oss", olmo2, BF16, plain, {"Llama's rounding": rounded}),
 )
 
 

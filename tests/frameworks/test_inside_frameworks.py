@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from inox.nn import BatchNorm, Module, export_state, freeze, is_norm_parameter, is_parameter, train
-from tests.frameworks.homes import HOMES
+from tests.frameworks.homes import HOMES, inside_equinox, inside_nnx
 
 RANDOM = np.random.default_rng(0)
 X = (1 + 2 * RANDOM.standard_normal((16, 4))).astype(np.float32)

@@ -68,7 +68,9 @@ def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pai
         start = 0
         for i in chosen:
             shape, end = parts[i].mean.shape, start + parts[i].mean.size
-            cut: list[Any] = [tuple(jnp.reshape(a[start:end], shape) for a in pair) for pair in together]
+            cut: list[Any] = [
+                tuple(jnp.reshape(a[start:end], shape) for a in pair) for pair in together
+            ]
             pooled[i] = Pairs(*cut)
             start = end
     return [pooled[i] for i in range(len(parts))]
