@@ -75,7 +75,7 @@ differences: $(VENV)/.installed-test  ## Measure where our layers differ from a 
 	$(BIN)/python -m benchmarks.differences
 
 accuracy: $(VENV)/.installed-test  ## Measure rounding errors beside other libraries (minutes)
-	$(BIN)/python benchmarks/accuracy.py $(ARGS)
+	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 bench: $(VENV)/.installed-bench  ## Measure speed beside other libraries (ARGS="--quick"; "--help" tells all)
 	$(BIN)/python -m benchmarks.speed $(ARGS)

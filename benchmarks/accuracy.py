@@ -6,26 +6,22 @@ docs/accuracy.md along with the table of bounds, and draws docs/images/accuracy.
 
 import argparse
 import platform
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import accuracy_figure, accuracy_peers
+from benchmarks.marked_part import with_part
+from inox.check.bounds import bound
+from tests.accuracy import bounds, cases
+from tests.accuracy.layouts import batch, layer
+from tests.accuracy.metric import errors
+
 ROOT = Path(__file__).resolve().parents[1]
-# The oracle and the bounds are those of the tests, so the repository comes first.
-sys.path.insert(0, str(ROOT))
-
-import accuracy_figure  # noqa: E402
-import accuracy_peers  # noqa: E402
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from benchmarks.marked_part import with_part  # noqa: E402
-from tests.accuracy import bounds, cases  # noqa: E402
-from tests.accuracy.layouts import batch, layer  # noqa: E402
-from tests.accuracy.metric import errors  # noqa: E402
-
 PAGE = ROOT / "docs" / "accuracy.md"
 FIGURE = ROOT / "docs" / "images" / "accuracy.png"
 
@@ -95,7 +91,7 @@ def sweep(libraries: dict[str, Any]) -> None:
             )
             for result, error in measure(norms[0], layout, data).items():
                 found[result].setdefault(name, []).append(error)
-    limits = {result: bounds.bound(result, "float32") for result in found}
+    limits = {result: bound(result, "float32") for result in found}
     accuracy_figure.draw(FIGURE, ratios, found, limits)
 
 
@@ -110,7 +106,9 @@ def denormals() -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy", description=__doc__.split("\n")[0]
+    )
     parser.add_argument(
         "--no-write", action="store_true", help="print the table, leave the documentation alone"
     )

@@ -32,15 +32,24 @@ def draw(
             colour, marker = STYLES[name]
             values = np.minimum(np.nan_to_num(by_library[name], nan=np.inf), 1e10)
             panel.plot(
-                ratios, values, color=colour, marker=marker, label=name, markersize=5,
+                ratios,
+                values,
+                color=colour,
+                marker=marker,
+                label=name,
+                markersize=5,
                 linewidth=2.6 if name.startswith("inox") else 1.4,
-            )  # fmt: skip
+            )
         panel.axhline(bounds[result], color="#d1495b", linestyle="--", linewidth=1)
         panel.annotate(
             f"bound of our formulas, {bounds[result]:g} ulp",
-            (ratios[-1], bounds[result]), color="#d1495b",
-            xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9,
-        )  # fmt: skip
+            (ratios[-1], bounds[result]),
+            color="#d1495b",
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+        )
         panel.set(xscale="log", yscale="log", title=titles[result])
         panel.set_xlabel("mean / standard deviation of a row")
         panel.grid(alpha=0.25)
@@ -51,9 +60,12 @@ def draw(
     for panel in panels:
         panel.axhline(2.0**23, color="black", linewidth=0.8, linestyle=":")
         panel.annotate(
-            "no digit right", (ratios[0], 2.0**23), xytext=(0, 4), textcoords="offset points",
+            "no digit right",
+            (ratios[0], 2.0**23),
+            xytext=(0, 4),
+            textcoords="offset points",
             fontsize=9,
-        )  # fmt: skip
+        )
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], frameon=False, loc="lower center", ncols=len(labels))
     figure.suptitle("Layer norm in float32: worst rounding error, 64 rows of 768")

@@ -7,22 +7,19 @@ the tests hold it; of the formulas this only tells what one version of XLA makes
 
 import argparse
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+from benchmarks.marked_part import with_part
+from tests.invariance.batches import Program, companies, draw, run, violations
+from tests.layouts import Layout
+from tests.registry import OPERATIONS, Operation
 
-from benchmarks.marked_part import with_part  # noqa: E402
-from tests.invariance.batches import Program, companies, draw, run, violations  # noqa: E402
-from tests.registry import OPERATIONS, Layout, Operation  # noqa: E402
-
-PAGE = ROOT / "docs" / "batch-invariance.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "batch-invariance.md"
 DTYPES = ("float32", "bfloat16")
 WIDTHS = tuple(Layout((width,)) for width in (36, 100, 256, 768, 4096))
 IMAGE = {"axis": (-3, -2)}
@@ -100,7 +97,9 @@ def lines() -> Iterator[str]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.invariance", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--no-write", action="store_true", help="print the table alone")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)

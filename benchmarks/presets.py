@@ -1,33 +1,25 @@
 """The tables of `docs/presets.md`: how close the presets are to published formulas, and their cost.
 
-`python benchmarks/presets.py` prints them and writes them into the page, in a minute or two.
+`python -m benchmarks.presets` prints them and writes them into the page, in a minute or two.
 """
 
 import argparse
 import functools
 import statistics
-import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-from benchmarks.marked_part import with_part  # noqa: E402
-from benchmarks.speed.environment import cores, restart_with_settings  # noqa: E402
+from benchmarks.marked_part import with_part
+from benchmarks.speed.environment import cores, restart_with_settings
+from benchmarks.speed.timing import round_robin
+from inox.functional import rms_norm
+from inox.kernels.cpu.library import library
 
-if __name__ == "__main__":
-    restart_with_settings()
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from benchmarks.speed.timing import round_robin  # noqa: E402
-from inox.functional import rms_norm  # noqa: E402
-from inox.kernels.cpu.library import library  # noqa: E402
-
-PAGE = ROOT / "docs" / "presets.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "presets.md"
 BF16 = jnp.bfloat16
 ROWS, CHANNELS = 2048, 2048
 SIZES = ((4096, 768), (512, 4096))
@@ -96,14 +88,28 @@ def rounded_both(x, w):
 FAMILIES = (
     ("Llama", llama, BF16, rounded, {"no `normalized_dtype`": plain}),
     ("T5, bfloat16 weights", llama, BF16, rounded, {"no `normalized_dtype`": plain}),
-    ("T5X, MaxText", t5x, jnp.float32, rounded_both, {
-        "no `normalized_dtype`": plain, "scale not converted": rounded,
-    }),
-    ("Gemma", gemma, BF16, offset, {
-        "Llama's rounding": rounded_offset, "1 + w in bfloat16": folded,
-    }),
+    (
+        "T5X, MaxText",
+        t5x,
+        jnp.float32,
+        rounded_both,
+        {
+            "no `normalized_dtype`": plain,
+            "scale not converted": rounded,
+        },
+    ),
+    (
+        "Gemma",
+        gemma,
+        BF16,
+        offset,
+        {
+            "Llama's rounding": rounded_offset,
+            "1 + w in bfloat16": folded,
+        },
+    ),
     ("OLMo 2, gpt-oss", olmo2, BF16, plain, {"Llama's rounding": rounded}),
-)  # fmt: skip
+)
 
 
 def same_bits(one, other):
@@ -205,7 +211,9 @@ def cost(rounds):
 
 def main():
     """Measures, prints, and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.presets", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--rounds", type=int, default=31)
     rounds = parser.parse_args().rounds
     close, slow = agreement(), cost(rounds)
@@ -221,4 +229,5 @@ def main():
 
 
 if __name__ == "__main__":
+    restart_with_settings()
     main()

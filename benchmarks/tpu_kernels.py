@@ -1,16 +1,13 @@
 """What libtpu makes of the kernels for TPU, on a machine that has none: bytes and memory.
 
-    python -m benchmarks.tpu_kernels [--update]
-
 It needs libtpu beside jax (`pip install libtpu`), which compiles for chips that aren't there. For
 each cell the compiled program is read: how many kernels stand in it, how many bytes its operations
 move to and from HBM, in units of x, and how much VMEM the kernels take. None of this is a time.
-`--update` writes the table into `docs/tpu.md`.
 """
 
+import argparse
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,8 +101,18 @@ def table() -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tpu_kernels", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--update", action="store_true", help="write the table into docs/tpu.md")
+    update = parser.parse_args().update
     text = table()
-    if "--update" in sys.argv:
+    if update:
         page = PAGE.read_text(encoding="utf-8")
         PAGE.write_text(with_part(page, "compiled", text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

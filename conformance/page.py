@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.marked_part import with_part
-from conformance.outcomes import DEFECT, FAILED, NOT_APPLICABLE, NOT_OURS, PASSED, FileResult
+from conformance.outcomes import FAILED, NOT_OURS, PASSED, FileResult
+from conformance.reasons import DEFECT, NOT_APPLICABLE
 from conformance.suites import SUITES
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"

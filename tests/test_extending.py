@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import inox.functional
-from inox.functional import arguments, means
+from inox.functional import arguments, means, scalar_arguments
 from inox.kernels.arithmetic import accumulator
 from tests.documentation import python_blocks
 from tests.kernels.tpu_kernels import lowered_by
@@ -81,7 +81,8 @@ def test_the_layer_is_the_formula(written, rng):
 
 def test_the_new_formula_is_what_it_says(rng):
     """By the mean absolute deviation, with a mask; equal numbers with epsilon 0 give 0."""
-    names = vars(arguments) | vars(means) | {"jax": jax, "jnp": jnp, "accumulator": accumulator}
+    names = vars(arguments) | vars(means) | vars(scalar_arguments)
+    names |= {"jax": jax, "jnp": jnp, "accumulator": accumulator}
     exec(block("jnp.abs(deviation)"), names)
     x = rng.standard_normal((3, 7)).astype(np.float32)
     x[0] = 3

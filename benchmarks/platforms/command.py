@@ -37,47 +37,60 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "and cycles off the programs.",
     )
     parser.add_argument(
-        "--only", type=_some((*TARGET_NAMES, TOGETHER)), metavar="NAMES",
+        "--only",
+        type=_some((*TARGET_NAMES, TOGETHER)),
+        metavar="NAMES",
         help=f"some of the devices ({', '.join(TARGET_NAMES)}), with commas between, and "
         f"{TOGETHER} for what they exchange where they hold an array together",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--cells", type=_some(tuple(KINDS)), metavar="NAMES",
+        "--cells",
+        type=_some(tuple(KINDS)),
+        metavar="NAMES",
         help=f"some of the norms ({', '.join(KINDS)})",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--passes", type=_some(PASS_NAMES), metavar="NAMES",
+        "--passes",
+        type=_some(PASS_NAMES),
+        metavar="NAMES",
         help=f"some of the passes ({', '.join(PASS_NAMES)})",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--quick", action="store_true", help="three norms in float32, forward, and both passes"
     )
     parser.add_argument(
-        "--check", action="store_true",
+        "--check",
+        action="store_true",
         help="ours alone, of a few cells, against benchmarks/platforms/bars.py: exit status 1 "
         "where more kernels, bytes or cycles are needed than a bar says",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--update", action="store_true",
+        "--update",
+        action="store_true",
         help="put what is compiled into the newest file of benchmarks/results/platforms, and make "
         "the page from it; the rest of it stays as it is",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--ours", action="store_true",
+        "--ours",
+        action="store_true",
         help="with --update: compile ours alone, and keep what was found of the others",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--page-from", type=Path, metavar="FILE",
+        "--page-from",
+        type=Path,
+        metavar="FILE",
         help="compile nothing; print the tables and make the page from a file of results",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--bars", action="store_true", help="print, too, what was found, as lines of bars.py"
     )
     parser.add_argument(
-        "--kernels", type=_some(("ours", "flax", "equinox")), metavar="NAMES",
+        "--kernels",
+        type=_some(("ours", "flax", "equinox")),
+        metavar="NAMES",
         help="only print the kernels of their programs, with bytes over those of x, and a star at "
         "what is in on-chip memory",
-    )  # fmt: skip
+    )
     options = parser.parse_args(arguments)
     if options.ours and not options.update:
         parser.error("--ours: give --update, too; what is kept of the others is in a file")

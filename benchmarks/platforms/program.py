@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+# A line for each kind of number: more would hide what is missing.
 BITS = {
     "pred": 8, "token": 0, "opaque": 0,
     "s2": 2, "s4": 4, "s8": 8, "s16": 16, "s32": 32, "s64": 64,

@@ -143,8 +143,12 @@ def summary(results: Results) -> Table:
                     ]
                 )
     head = [
-        "", "ours over the floor", "ours over the best peer", "in the worst cell", "cells above",
-    ]  # fmt: skip
+        "",
+        "ours over the floor",
+        "ours over the best peer",
+        "in the worst cell",
+        "cells above",
+    ]
     note = "Geometric means over the cells; the best peer is that of each cell. Less is better."
     return Table("Summary", note, head, rows)
 

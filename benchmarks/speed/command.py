@@ -51,28 +51,36 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "distribution called inox, it is measured too.",
     )
     parser.add_argument(
-        "--quick", action="store_true",
+        "--quick",
+        action="store_true",
         help="few rounds and a part of the cells; written to out/speed, not to the page",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--only", default="", metavar="NAMES",
+        "--only",
+        default="",
+        metavar="NAMES",
         help=f"some of the norms ({', '.join(KINDS)}) and parts ({', '.join(PARTS)}), with commas "
         "between; norms alone mean grid and plain; written to out/speed",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--update", action="store_true",
+        "--update",
+        action="store_true",
         help="measure the parts of --only in full, put them into the newest file of "
         "benchmarks/results, and make the page from it; its other parts stay as they are",
-    )  # fmt: skip
+    )
     parser.add_argument("--platform", choices=("cpu", "gpu"), default="cpu", help="default: cpu")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
         help="write results and figures there, and leave the page alone",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--page-from", type=Path, metavar="FILE",
+        "--page-from",
+        type=Path,
+        metavar="FILE",
         help="measure nothing; make page and figures from a file of benchmarks/results",
-    )  # fmt: skip
+    )
     options = parser.parse_args(arguments)
     chosen = [name for name in options.only.split(",") if name]
     unknown = [name for name in chosen if name not in (*KINDS, *PARTS)]

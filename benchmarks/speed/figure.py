@@ -33,9 +33,13 @@ def draw_grid(results: Results, path: Path) -> None:
     dtypes = [d for d in DTYPES if any(r["cell"]["dtype"] == d for r in records)]
     titles = list(dict.fromkeys(from_record(r["cell"]).title for r in records))
     figure, panels = plt.subplots(
-        2, len(dtypes), figsize=(5.6 * len(dtypes) + 1, 0.8 * len(titles) + 3),
-        sharex=True, sharey=True, squeeze=False,
-    )  # fmt: skip
+        2,
+        len(dtypes),
+        figsize=(5.6 * len(dtypes) + 1, 0.8 * len(titles) + 3),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
     names = [n for n in STYLES if any(n in r["seconds"] for r in records) and n != "floor"]
     for row, which in zip(panels, ("both", "forward"), strict=True):
         for panel, dtype in zip(row, dtypes, strict=True):
@@ -58,10 +62,17 @@ def draw_grid(results: Results, path: Path) -> None:
     for panel in panels[-1]:
         panel.set_xlabel("time / time of reading and writing alone (the floor, 1)")
     handles = [
-        plt.Line2D([], [], linestyle="", marker=STYLES[n][1], color=STYLES[n][0],
-                   markersize=9 if n == "ours" else 7, label=label(results, n))
+        plt.Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=STYLES[n][1],
+            color=STYLES[n][0],
+            markersize=9 if n == "ours" else 7,
+            label=label(results, n),
+        )
         for n in names
-    ]  # fmt: skip
+    ]
     columns = len(names) if len(dtypes) > 1 else 4
     figure.legend(handles=handles, frameon=False, loc="lower center", ncols=columns)
     figure.tight_layout(rect=(0, 0.05 if len(dtypes) > 1 else 0.1, 1, 1))
@@ -96,10 +107,15 @@ def draw_growth(results: Results, path: Path) -> None:
             sizes = [r["cell"]["shape"][place] for r in chosen]
             spreads = [spread(1e3 * s for s in r["seconds"][name]) for r in chosen]
             panel.plot(
-                sizes, [s.median for s in spreads], color=colour, marker=marker,
-                label=label(results, name), linewidth=2.6 if name == "ours" else 1.4,
-                markersize=6, linestyle="--" if name == "floor" else "-",
-            )  # fmt: skip
+                sizes,
+                [s.median for s in spreads],
+                color=colour,
+                marker=marker,
+                label=label(results, name),
+                linewidth=2.6 if name == "ours" else 1.4,
+                markersize=6,
+                linestyle="--" if name == "floor" else "-",
+            )
             panel.fill_between(
                 sizes, [s.low for s in spreads], [s.high for s in spreads], color=colour, alpha=0.12
             )

@@ -15,7 +15,7 @@ from .installed_once import check_installed_once
 
 check_installed_once()  # before the first file that may not be ours
 
-from . import functional, nn  # noqa: E402
+from . import functional, nn
 
 if TYPE_CHECKING:
     from . import calibration, folding, interop, streaming

@@ -3,16 +3,7 @@
 The numbers are the package's own (`inox.check.bounds`), since a user's check reads them, too.
 """
 
-from inox.check.bounds import (
-    BOUNDS,
-    DOMINATED,
-    KERNEL_BOUNDS,
-    PRECISIONS,
-    bound,
-    kernel_bound,
-)
-
-__all__ = ["bound", "kernel_bound", "kernel_markdown", "markdown"]
+from inox.check.bounds import BOUNDS, DOMINATED, KERNEL_BOUNDS, PRECISIONS
 
 
 def kernel_markdown() -> str:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.accuracy.bounds import bound, kernel_bound
+from inox.check.bounds import bound, kernel_bound
 from tests.accuracy.cases import Operands
 from tests.accuracy.layouts import IMPLEMENTATIONS, Layout
 from tests.accuracy.metric import errors

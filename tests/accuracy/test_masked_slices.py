@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import inox.functional
-from tests.accuracy.bounds import bound
+from inox.check.bounds import bound
 from tests.accuracy.cases import DTYPES
 from tests.accuracy.metric import ulp
 

@@ -10,8 +10,13 @@ from tests.accuracy.checking import EACH_IMPLEMENTATION, measured, over
 from tests.accuracy.layouts import LAYOUTS
 
 CHOSEN = ("mean/std 0", "mean/std 1e7", "constant", "up to 1e18")
-NAMES = ("layer, rows", "layer, kept axis between", "rms, rows", "group, over the image",
-         "batch, table")  # fmt: skip
+NAMES = (
+    "layer, rows",
+    "layer, kept axis between",
+    "rms, rows",
+    "group, over the image",
+    "batch, table",
+)
 
 
 @EACH_IMPLEMENTATION

@@ -167,8 +167,8 @@ def test_tables():
     assert by_title["an eager call"].head[1] == "textbook formula, µs"
     assert "in use, avx2" in by_title["an eager call"].note
     assert [row[1:] for row in by_title["time to compile"].rows] == [
-        ["0.20 (0.15–0.25)", "20.0 (20.0–20.0)"],  # noqa: RUF001
-        ["0.50 (0.50–0.50)", "> 240"],  # noqa: RUF001
+        ["0.20 (0.15–0.25)", "20.0 (20.0–20.0)"],  # noqa: RUF001 (as the page has it)
+        ["0.50 (0.50–0.50)", "> 240"],  # noqa: RUF001 (as the page has it)
     ]
 
 

@@ -58,7 +58,7 @@ def cases():
         for module in pkgutil.iter_modules(onnx_nodes.__path__, f"{onnx_nodes.__name__}."):
             if "norm" in module.name.split(".")[-1]:
                 importlib.import_module(module.name)  # which makes its cases
-    np.random.set_state(drawn)  # noqa: NPY002
+    np.random.set_state(drawn)  # noqa: NPY002 (likewise)
     found = {case.name: case for case in onnx_nodes._NodeTestCases}
     return [
         case

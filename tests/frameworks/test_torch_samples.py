@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from inox.check.bounds import bound
 from inox.functional import moments
 from inox.nn import BatchNorm, Statistics, export_state
-from tests.accuracy.bounds import bound
 from tests.accuracy.metric import errors, ulp, worst
 from tests.accuracy.oracle import normalized, reduce_to, widened
 from tests.frameworks.torch_samples import (

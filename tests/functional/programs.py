@@ -8,7 +8,8 @@ import numpy as np
 
 from tests import oracle
 from tests.functional.closeness import assert_all_close
-from tests.registry import Layout, Operation, draw_mask, spoil
+from tests.layouts import Layout
+from tests.registry import Operation, draw_mask, spoil
 
 
 def quick_jit(function: Callable) -> Callable:

@@ -16,7 +16,8 @@ from inox import functional
 from tests import oracle
 from tests.functional.closeness import assert_all_close, assert_close
 from tests.functional.programs import check_gradients, quick_jit, result_dtypes
-from tests.registry import OPERATIONS, Layout
+from tests.layouts import Layout
+from tests.registry import OPERATIONS
 
 LENGTHS = (5, 3, 1, 0)
 N, L, C = len(LENGTHS), 5, 6

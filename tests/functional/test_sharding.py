@@ -11,7 +11,8 @@ from inox import functional
 from tests.functional.closeness import assert_all_close
 from tests.functional.programs import check_gradients, quick_jit
 from tests.functional.setting import Setting
-from tests.registry import OPERATIONS, Layout
+from tests.layouts import Layout
+from tests.registry import OPERATIONS
 
 EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 DEVICES = 8

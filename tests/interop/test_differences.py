@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import equinox  # noqa: F401 (the table is measured where all frameworks are)
-import flax  # noqa: F401
-import haiku  # noqa: F401
+import flax  # noqa: F401 (likewise)
+import haiku  # noqa: F401 (likewise)
 import pytest
 
 from benchmarks.differences.difference import tells

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.registry import Layout, Operation
+from tests.layouts import Layout
+from tests.registry import Operation
 
 # No block of rows divides it; eight and more large images are shared out among threads as wholes.
 EXAMPLES = 21

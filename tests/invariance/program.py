@@ -14,7 +14,8 @@ import numpy as np
 
 from inox.kernels.cpu.library import library
 from tests.invariance.batches import companies, draw, run, violations
-from tests.registry import OPERATIONS, Layout
+from tests.layouts import Layout
+from tests.registry import OPERATIONS
 
 # A kernel each, large enough for several threads where `images` are.
 CELLS = (

@@ -148,6 +148,12 @@ ATTRIBUTES = [
         *("momentum", "3.0", "[0, 1]"),
     ),
     mistake(
+        "momentum of another number of channels assigned",
+        lambda: assigned(nn.BatchNorm(CHANNELS), "momentum", jnp.full(4, 0.5)),
+        ValueError,
+        *("momentum", "(4,)", "(6,)", "jax.vmap"),
+    ),
+    mistake(
         "scale assigned",
         lambda: assigned(nn.LayerNorm(), "scale", True),
         TypeError,

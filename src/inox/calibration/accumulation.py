@@ -7,7 +7,7 @@ from ..nn import BatchNorm
 from ..nn.normalization.containers import like, read
 from ..nn.normalization.pooled_moments import PooledMoments, pool_in, pooling_key
 from ..nn.state import State
-from .caller_checks import check_exported, check_state
+from .arguments import check_exported, check_state
 from .layers import batch_norms, own_arrays, sharing_copy
 
 Tree = TypeVar("Tree")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..functional.arguments import ArrayLike
+from ..functional.array_arguments import ArrayLike
 from ..functional.moments import Moments, merge_moments
 from ..nn import Statistics
 from ..nn.normalization.containers import like

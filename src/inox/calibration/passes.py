@@ -11,7 +11,7 @@ from ..nn import BatchNorm, StateKey
 from ..nn.normalization.containers import like
 from ..nn.normalization.pooled_moments import PooledMoments, pooling_key
 from ..nn.state import State
-from .caller_checks import check_batch, check_called
+from .arguments import check_batch, check_called
 from .layers import pooling_copy
 
 Apply = Callable[[Any, State, Any], Mapping[str, Any]]
@@ -77,7 +77,7 @@ class Step:
                 for array, leaf in zip(is_array, leaves, strict=True)
             ]
             after = apply(jax.tree.unflatten(treedef, whole), state, batch)
-            if not isinstance(after, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(after, Mapping):
                 raise TypeError(
                     "apply must return the state, a dict; found "
                     f"{type(after).__name__}. Write for example lambda model, state, batch: "

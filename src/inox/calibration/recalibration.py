@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves
 
-from ..functional.arguments import check_switch
+from ..functional.scalar_arguments import check_switch
 from ..nn import BatchNorm, StateKey, Statistics
 from ..nn.normalization.containers import like
 from ..nn.normalization.entries import replaced
 from ..nn.normalization.pooled_moments import PooledMoments
 from ..nn.state import State
-from .caller_checks import check_called, check_run
+from .arguments import check_called, check_run
 from .layers import batch_norms, own_arrays
 from .passes import Apply, Pass, order_of_calls, pool_once, repeatable
 

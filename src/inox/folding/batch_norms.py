@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.arguments import ArrayLike
+from ..functional.array_arguments import ArrayLike
 from ..functional.reciprocal_root import reciprocal_root
 from ..kernels.arithmetic import accumulator
 from ..nn import BatchNorm
+from .arguments import by_channel, floats, one_axis
 from .comparison import LinearMap, checked_tolerance, compare, refuse_tracers
-from .operands import by_channel, floats, one_axis
 
 Array = jax.Array
 
@@ -106,7 +106,7 @@ def fold(
         | Quantization and Training of Neural Networks (Jacob et al., 2018)
         | https://arxiv.org/abs/1712.05877
     """
-    if not isinstance(layer, BatchNorm):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(layer, BatchNorm):
         raise TypeError(
             f"layer must be a batch norm; found {type(layer).__name__}. Other norms depend on the "
             "data in evaluation mode too, and can't be folded."

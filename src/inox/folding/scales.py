@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..functional.arguments import ArrayLike
+from ..functional.array_arguments import ArrayLike
 from ..kernels.arithmetic import accumulator
 from ..nn import LayerNorm, RMSNorm
+from .arguments import by_channel, floats, one_axis
 from .comparison import LinearMap, checked_tolerance, compare, refuse_tracers
-from .operands import by_channel, floats, one_axis
 
 Array = jax.Array
 Norm = TypeVar("Norm", LayerNorm, RMSNorm)
@@ -97,7 +97,7 @@ def fold_scale(
           2024)
         | https://arxiv.org/abs/2401.15024
     """
-    if not isinstance(norm, (LayerNorm, RMSNorm)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(norm, (LayerNorm, RMSNorm)):
         raise TypeError(
             f"norm must be a layer or RMS norm; found {type(norm).__name__}. A batch norm is "
             "folded into the map before it, with fold."

@@ -10,20 +10,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ..kernels.backends import check_implementation
-from .arguments import (
-    ArrayLike,
-    affine_array,
-    affine_operand,
-    check_epsilon,
-    check_switch,
-    epsilon_operand,
-    floating,
-    mask_operand,
-    negative_axes,
-)
+from .arguments import affine_array, affine_operand, mask_operand, negative_axes
+from .array_arguments import ArrayLike, floating
 from .means import Reduction
 from .residual import add_normalize
 from .residual_sum import Sum, wider
+from .scalar_arguments import check_epsilon, check_switch, epsilon_operand
 from .scaling_arguments import (
     check_not_wider,
     check_offset_has_scale,
@@ -107,15 +99,15 @@ def add_rms_norm(
         residual,
         scale,
         None,
-        gate,
-        axis,
-        epsilon,
-        scale_offset,
-        out_dtype,
-        residual_dtype,
-        normalize_rounded,
-        where,
-        implementation,
+        gate=gate,
+        axis=axis,
+        epsilon=epsilon,
+        scale_offset=scale_offset,
+        out_dtype=out_dtype,
+        residual_dtype=residual_dtype,
+        normalize_rounded=normalize_rounded,
+        where=where,
+        implementation=implementation,
         centred=False,
     )
 
@@ -193,15 +185,15 @@ def add_layer_norm(
         residual,
         scale,
         bias,
-        gate,
-        axis,
-        epsilon,
-        scale_offset,
-        out_dtype,
-        residual_dtype,
-        normalize_rounded,
-        where,
-        implementation,
+        gate=gate,
+        axis=axis,
+        epsilon=epsilon,
+        scale_offset=scale_offset,
+        out_dtype=out_dtype,
+        residual_dtype=residual_dtype,
+        normalize_rounded=normalize_rounded,
+        where=where,
+        implementation=implementation,
         centred=True,
     )
 
@@ -211,6 +203,7 @@ def _add_norm(
     residual: ArrayLike,
     scale: ArrayLike | None,
     bias: ArrayLike | None,
+    *,
     gate: ArrayLike | None,
     axis: int | Sequence[int],
     epsilon: float | Array,
@@ -220,7 +213,6 @@ def _add_norm(
     normalize_rounded: bool,
     where: ArrayLike | None,
     implementation: str | None,
-    *,
     centred: bool,
 ) -> tuple[Array, Array]:
     """What both have in common: the checks, then one program."""

@@ -3,54 +3,21 @@
 Every message names the argument, what was found and the cure.
 """
 
-import operator
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..kernels.explicit_sharding import split_as
 from ..kernels.jax_internals import bound_axis_names
-from .real_arrays import ArrayLike, described, floating
-from .scalars import (
-    check_epsilon,
-    check_not_negative,
-    check_switch,
-    check_unit_interval,
-    epsilon_operand,
-    group_count,
-    positive_integer,
-)
-
-__all__ = [
-    "ArrayLike",
-    "Axes",
-    "AxisName",
-    "affine_array",
-    "affine_operand",
-    "bound_names",
-    "check_axis_name",
-    "check_epsilon",
-    "check_not_negative",
-    "check_switch",
-    "check_unit_interval",
-    "epsilon_operand",
-    "floating",
-    "group_count",
-    "has_axes_of",
-    "mask_operand",
-    "negative_axes",
-    "positive_integer",
-    "scale_or_bias",
-    "static_axes",
-    "statistic_operand",
-]
+from ..kernels.kernel import Axes
+from ..kernels.mapped_axes import Names, axis_size
+from .array_arguments import ArrayLike, described, floating
+from .scalar_arguments import check_not_negative, integer
 
 Array = jax.Array
-Axes = tuple[int, ...]
 AxisName = Hashable | Sequence[Hashable] | None
 
 # More axes than an array has: a number beyond is the size of an axis.
@@ -59,11 +26,12 @@ MOST_AXES = 64
 
 def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
     """`axis` as a tuple of Python integers without repetition (as far as can be told)."""
+    given: Any = axis  # whatever it is annotated as
     try:
-        axes = (_axis(axis),)
+        axes = (integer(given),)
     except TypeError:
         try:
-            axes = tuple(map(_axis, axis))  # type: ignore[arg-type]
+            axes = tuple(map(integer, given))
         except TypeError:
             raise TypeError(
                 f"{name} must be an integer or a sequence of integers; found {described(axis)}. "
@@ -81,12 +49,6 @@ def static_axes(axis: int | Sequence[int], name: str = "axis") -> Axes:
             f"{name} must list at least one axis; found {axis!r}. Use -1 for the last."
         )
     return axes
-
-
-def _axis(item: Any) -> int:
-    if isinstance(item, bool):
-        raise TypeError
-    return operator.index(item)
 
 
 def negative_axes(
@@ -233,7 +195,7 @@ def statistic_operand(value: ArrayLike, x: Array, name: str, dtype: Any, axes: A
     return split_as(x, jnp.reshape(statistic, shape).astype(dtype))
 
 
-def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:
+def check_axis_name(axis_name: AxisName) -> Names:
     """`axis_name` as a tuple of names of mapped axes, bound or not."""
     if axis_name is None:
         return ()
@@ -261,12 +223,12 @@ def check_axis_name(axis_name: AxisName) -> tuple[Hashable, ...]:
     return names
 
 
-def bound_names(axis_name: AxisName) -> tuple[Hashable, ...]:
+def bound_names(axis_name: AxisName) -> Names:
     """`axis_name` as a tuple of names of mapped axes, all of them bound."""
     names = check_axis_name(axis_name)
     for name in names:
         try:
-            lax.axis_size(name)  # type: ignore[arg-type]
+            axis_size(name)
         except (NameError, TypeError):
             bound = ", ".join(map(repr, bound_axis_names())) or "none"
             raise ValueError(

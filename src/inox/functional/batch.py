@@ -20,9 +20,10 @@ import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import alike
-from .arguments import ArrayLike, AxisName, statistic_operand
+from .arguments import AxisName, statistic_operand
+from .array_arguments import ArrayLike
 from .batch_arguments import Batch, checked_batch, compiled, mean_and_var
-from .device_groups import ArgumentGroups
+from .device_group_arguments import ArgumentGroups
 from .given_statistics import affine
 from .mapped_moments import as_varying, pooled_moments, weighty_elements
 from .means import masked

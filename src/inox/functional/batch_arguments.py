@@ -2,7 +2,7 @@ r"""The arguments of batch norm, checked and converted to what its formulas take
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,21 +10,20 @@ import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
+from ..kernels.mapped_axes import IndexGroups, Names
 from .arguments import (
-    ArrayLike,
     AxisName,
     affine_array,
     affine_operand,
     bound_names,
-    check_epsilon,
-    epsilon_operand,
-    floating,
     mask_operand,
     negative_axes,
 )
-from .device_groups import ArgumentGroups, IndexGroups, bound_index_groups
+from .array_arguments import ArrayLike, floating
+from .device_group_arguments import ArgumentGroups, bound_index_groups
 from .means import Reduction, masked
-from .sample_weights import check_weights_by, weights_operand
+from .sample_weight_arguments import check_weights_by, weights_operand
+from .scalar_arguments import check_epsilon, epsilon_operand
 from .split_moments import Upcast, upcasting
 from .weighted_moments import without_nonfinite
 
@@ -62,7 +61,7 @@ class Batch:
     epsilon: Array
     where: Array | None
     weights: Array | None
-    names: tuple[Hashable, ...]
+    names: Names
     index_groups: IndexGroups
     reduction: Reduction
     whole: bool
@@ -129,7 +128,7 @@ def _converted(
     epsilon: float | Array,
     where: Array | None,
     weights: Array | None,
-    names: tuple[Hashable, ...],
+    names: Names,
     index_groups: IndexGroups,
     reduction: Reduction,
     whole: bool,

@@ -1,7 +1,7 @@
 """Group norm: the last axis in groups, each normalized by itself."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +14,23 @@ from ..kernels.explicit_sharding import (
     split_last_axis,
     split_of_last_axis,
 )
+from ..kernels.mapped_axes import Names
 from .arguments import (
-    ArrayLike,
     AxisName,
     affine_array,
     affine_operand,
     bound_names,
-    check_epsilon,
-    check_switch,
-    epsilon_operand,
-    floating,
-    group_count,
     mask_operand,
     negative_axes,
 )
+from .array_arguments import ArrayLike, floating
 from .means import Reduction, masked
 from .normalize import normalize
 from .pooling_over_devices import devices_along
+from .scalar_arguments import check_epsilon, check_switch, epsilon_operand, group_count
 from .split_rows import blocks_of, normalize_split_groups
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 
 def group_norm(

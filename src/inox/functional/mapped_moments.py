@@ -5,18 +5,20 @@ traced after the mapped axes have been resolved.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.jax_internals import (
+from ..kernels.jax_internals import manual_axis_names
+from ..kernels.mapped_axes import (
+    IndexGroups,
+    Names,
     add_up,
     align_varying_axes,
     gather,
     gather_within,
-    manual_axis_names,
     vary_over,
 )
 from .means import Reduction, count, masked, size
@@ -27,7 +29,6 @@ from .sums import is_number
 from .weighted_moments import taking_part, weighted_moments
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 # Up to how many elements a part under `vmap` is no faster by itself. Not without limit: a gradient
 # of each sample apart has room for what it owes to each part.
@@ -42,7 +43,7 @@ def pooled_moments(
     epsilon: Array | None,
     reduction: Reduction,
     names: Names,
-    index_groups: tuple[tuple[int, ...], ...] | None = None,
+    index_groups: IndexGroups = None,
     gathered: float = GATHERED,
     weights: Array | None = None,
 ) -> SplitMoments:
@@ -75,7 +76,7 @@ def pooled_parts(
     epsilon: Array | None,
     most: int | None,
     names: Names,
-    index_groups: tuple[tuple[int, ...], ...] | None = None,
+    index_groups: IndexGroups = None,
     gathered: float = GATHERED,
 ) -> SplitMoments:
     """The moments of a part pooled with those of the others along mapped axes, `names`.
@@ -165,7 +166,7 @@ def weighty_elements(
     where: Array | None,
     reduction: Reduction,
     names: Names,
-    index_groups: tuple[tuple[int, ...], ...] | None = None,
+    index_groups: IndexGroups = None,
 ) -> Array:
     """How many elements with a weight above 0 take part, over mapped axes as well."""
     there = jnp.broadcast_to(taking_part(weights, where), x.shape)

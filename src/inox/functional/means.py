@@ -10,11 +10,11 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import scale_of_squares
+from ..kernels.kernel import Axes
 from .guarded import divided
 from .sums import is_number, sum_along
 
 Array = jax.Array
-Axes = tuple[int, ...]
 # A count: known while tracing, or computed from a mask.
 Number = Array | np.ndarray
 

@@ -12,7 +12,7 @@ where no two large numbers are subtracted but the means themselves.
 """
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,25 +21,19 @@ import numpy as np
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
-from .arguments import (
-    ArrayLike,
-    AxisName,
-    bound_names,
-    check_not_negative,
-    check_switch,
-    floating,
-    mask_operand,
-    negative_axes,
-)
+from ..kernels.kernel import Axes
+from ..kernels.mapped_axes import Names
+from .arguments import AxisName, bound_names, mask_operand, negative_axes
+from .array_arguments import ArrayLike, floating
 from .mapped_moments import pooled_moments
 from .means import Reduction, masked
 from .pooling import SplitMoments, pool
-from .sample_weights import check_weights_by, weights_operand
+from .sample_weight_arguments import check_weights_by, weights_operand
+from .scalar_arguments import check_not_negative, check_switch
 from .split_moments import upcasting
 from .weighted_moments import without_nonfinite
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 class Moments(NamedTuple):
@@ -125,7 +119,7 @@ def _moments(
     where: Array | None,
     weights: Array | None,
     reduction: Reduction,
-    names: tuple[Hashable, ...],
+    names: Names,
     keepdims: bool,
 ) -> Moments:
     """What follows the checks: one program, also outside of the caller's compiled code."""
@@ -171,7 +165,7 @@ def merge_moments(*moments: Moments) -> Moments:
     if not moments:
         raise ValueError("moments is empty; give at least one Moments(count, mean, var).")
     for item in moments:
-        if not isinstance(item, Moments):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(item, Moments):
             raise TypeError(
                 f"moments must be Moments(count, mean, var); found {type(item).__name__}. Unpack "
                 "a list with merge_moments(*items)."

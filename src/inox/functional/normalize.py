@@ -35,7 +35,7 @@ from typing import Any
 
 import jax
 
-from ..kernels.kernel import Parallel
+from ..kernels.kernel import Axes, Parallel
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, same_as
@@ -45,7 +45,6 @@ from .slices_in_parts import normalized_together
 from .standardized import standardized
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def _normalize(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from ..kernels.kernel import Parallel, Split, summed_over_devices
+from ..kernels.kernel import Axes, Parallel, Split, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, same_as, spans
@@ -23,7 +23,6 @@ from .standardized import Standardized, epsilon_factor, projected, standardized
 from .sums import sum_along
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def _project(t: Array, standard: Standardized, reduction: Reduction) -> Array:

@@ -1,7 +1,7 @@
 """Layer norm and plain standardization: a choice of axes each, for RMS norm too."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,21 +10,20 @@ import numpy as np
 
 from ..kernels.arithmetic import accumulator
 from ..kernels.backends import check_implementation
+from ..kernels.mapped_axes import Names
 from .arguments import (
-    ArrayLike,
     AxisName,
     affine_array,
     affine_operand,
     bound_names,
-    check_epsilon,
-    epsilon_operand,
-    floating,
     mask_operand,
     negative_axes,
 )
+from .array_arguments import ArrayLike, floating
 from .means import Reduction
 from .normalize import normalize
-from .rounded_scaling import normalize_rounded
+from .rounded_scaling import normalize_then_round
+from .scalar_arguments import check_epsilon, epsilon_operand
 from .scaling_arguments import (
     check_offset_has_scale,
     check_rounding_dtype,
@@ -32,16 +31,16 @@ from .scaling_arguments import (
     is_given,
     rounding_dtype,
 )
-from .split_rows import normalize_split, normalize_split_rounded
+from .split_rows import normalize_split, normalize_split_then_round
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 
 def row_norm(
     x: ArrayLike,
     scale: ArrayLike | None,
     bias: ArrayLike | None,
+    *,
     axis: int | Sequence[int],
     epsilon: float | Array,
     where: ArrayLike | None,
@@ -99,8 +98,8 @@ def _normalized(
         scale = scale + jnp.asarray(scale_offset, dtype)
     if rounded is not None:  # RMS norm, which has no bias
         if names:
-            return normalize_split_rounded(reduction, names, rounded, x, small, scale, where)
-        return normalize_rounded(reduction, rounded, x, small, scale, where)
+            return normalize_split_then_round(reduction, names, rounded, x, small, scale, where)
+        return normalize_then_round(reduction, rounded, x, small, scale, where)
     bias = affine_operand(bias, x, dtype, where)
     if names:
         return normalize_split(reduction, names, x, small, scale, bias, where)
@@ -147,7 +146,16 @@ def standardize(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(x, None, None, axis, epsilon, where, implementation, axis_name=axis_name)
+    return row_norm(
+        x,
+        None,
+        None,
+        axis=axis,
+        epsilon=epsilon,
+        where=where,
+        implementation=implementation,
+        axis_name=axis_name,
+    )
 
 
 def layer_norm(
@@ -198,4 +206,13 @@ def layer_norm(
         | Layer Normalization (Ba et al., 2016)
         | https://arxiv.org/abs/1607.06450
     """
-    return row_norm(x, scale, bias, axis, epsilon, where, implementation, axis_name=axis_name)
+    return row_norm(
+        x,
+        scale,
+        bias,
+        axis=axis,
+        epsilon=epsilon,
+        where=where,
+        implementation=implementation,
+        axis_name=axis_name,
+    )

@@ -87,7 +87,7 @@ def add(pair: Pair, term: Array, term_low: Array | None = None) -> Pair:
     return jnp.where(finite, new, total), low
 
 
-def pool(old: Pairs, new: Pairs, max_count: Array | None = None) -> Pairs:
+def pool_pairs(old: Pairs, new: Pairs, max_count: Array | None = None) -> Pairs:
     """The moments of two parts together; where `new` has nothing, `old` as it is.
 
     With `max_count` the count grows no further: what `new` brings beyond, `old` loses in weight,

@@ -27,7 +27,7 @@ Two sums in one collective take its place, of squares made larger and made small
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -35,12 +35,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.arithmetic import power_near_reciprocal, power_near_reciprocal_root, two_sum
-from ..kernels.jax_internals import add_up
+from ..kernels.mapped_axes import Names, add_up, axis_size
 from .means import Number
 from .pooling import SplitMoments, nonzero, pool
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 # How many moments a device may be sent by the others in one collective, rather than sums of them
 # in two. A gather brings 16 bytes a moment and device. At 10 microseconds a collective and 25 GB/s
@@ -66,7 +65,7 @@ class _Counts(NamedTuple):
 
 def devices_along(names: Names) -> int:
     """How many positions mapped axes have together."""
-    return math.prod(lax.axis_size(name) for name in names)  # type: ignore[arg-type]
+    return math.prod(map(axis_size, names))
 
 
 def _counts(count: Array, most: int | None, names: Names) -> _Counts:

@@ -8,9 +8,9 @@ def cure_of_restored(value: Any, kind: Any, name: str) -> str | None:
     """What to write where a container has the fields of the named tuple `kind`; None elsewhere."""
     stars = ""
     if isinstance(value, Mapping):
-        stars = "**" if set(value) == set(kind._fields) else ""  # pyright: ignore[reportUnknownArgumentType]
+        stars = "**" if set(value) == set(kind._fields) else ""
     elif isinstance(value, (tuple, list)):
-        stars = "*" if len(value) == len(kind._fields) else ""  # pyright: ignore[reportUnknownArgumentType]
+        stars = "*" if len(value) == len(kind._fields) else ""
     if not stars:
         return None
     return (

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 from jax.typing import DTypeLike
 
-from .arguments import ArrayLike, AxisName
+from .arguments import AxisName
+from .array_arguments import ArrayLike
 from .norms import row_norm
 
 Array = jax.Array
@@ -76,12 +77,12 @@ def rms_norm(
         x,
         scale,
         None,
-        axis,
-        epsilon,
-        where,
-        implementation,
-        False,
-        scale_offset,
-        normalized_dtype,
-        axis_name,
+        axis=axis,
+        epsilon=epsilon,
+        where=where,
+        implementation=implementation,
+        centred=False,
+        scale_offset=scale_offset,
+        normalized_dtype=normalized_dtype,
+        axis_name=axis_name,
     )

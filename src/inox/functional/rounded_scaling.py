@@ -25,6 +25,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import accumulator
+from ..kernels.kernel import Axes
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, same_as
@@ -34,7 +35,6 @@ from .normalize_derivative import TANGENT
 from .split_moments import CENTRED_SUMS
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def _normalized(
@@ -62,7 +62,7 @@ def rounded(xhat: Array, dtype: np.dtype) -> Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def normalize_rounded(
+def normalize_then_round(
     reduction: Reduction,
     dtype: np.dtype,
     x: Array,
@@ -153,7 +153,7 @@ def _tangent_transpose(
 
 # (tangents; x, epsilon, scale) -> tangent of y
 ROUNDED_TANGENT = Operation(
-    "normalize_rounded_tangent",
+    "normalize_then_round_tangent",
     ("x_tangent", "epsilon_tangent", "scale_tangent", "x", "epsilon", "scale", "where"),
     _tangent,
     linear=("x_tangent", "epsilon_tangent", "scale_tangent"),
@@ -162,7 +162,7 @@ ROUNDED_TANGENT = Operation(
 )
 
 
-@functools.partial(normalize_rounded.defjvp, symbolic_zeros=True)
+@functools.partial(normalize_then_round.defjvp, symbolic_zeros=True)
 def _derivative(
     reduction: Reduction, dtype: np.dtype, primals: Any, tangents: Any
 ) -> tuple[Array, Array]:
@@ -179,4 +179,4 @@ def _derivative(
         scale=scale,
         where=where,
     )
-    return normalize_rounded(reduction, dtype, *primals), y_tangent
+    return normalize_then_round(reduction, dtype, *primals), y_tangent

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .real_arrays import described
-from .scalars import concrete
+from .array_arguments import described
+from .scalar_arguments import concrete, is_python_number
 
 Array = jax.Array
 
@@ -21,7 +21,7 @@ def check_scale_offset(value: Any, dtype: Any = None) -> None:
     Without a `dtype` it is the widest one that is enabled.
     """
     kind = getattr(value, "dtype", None)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = is_python_number(value)
     if not number and not (
         kind is not None
         and (jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer))

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.kernel import Run, Split, names_of
+from ..kernels.kernel import Axes, Run, Split, names_of
+from ..kernels.mapped_axes import Names
 from ..kernels.primitive import apply
 from .means import Reduction, masked, size
 from .pooling import SplitMoments, pool
@@ -28,8 +29,6 @@ from .standardized import Standardized, epsilon_factor, projected, reciprocal_de
 from .sums import sum_along
 
 Array = jax.Array
-Axes = tuple[int, ...]
-Names = tuple[str, ...]
 
 
 def _standardized(

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .arguments import ArrayLike, Axes, floating, positive_integer
+from ..kernels.kernel import Axes
+from .array_arguments import ArrayLike, floating
 from .guarded import times_power
 from .means import size
 from .power_iteration import Iterated, iterate, unit
 from .reciprocal_root import quotient
+from .scalar_arguments import positive_integer
 from .singular_value import singular_value
 from .unit_range import near_one
 from .weight_arguments import channel_axes, check_key, check_vectors, number_of_steps

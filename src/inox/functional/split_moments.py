@@ -52,7 +52,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.arithmetic import accumulator, power_near_reciprocal_root
-from ..kernels.kernel import Parallel, Split, names_of, summed_over_devices
+from ..kernels.kernel import Axes, Parallel, Split, names_of, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, spans
@@ -63,7 +63,6 @@ from .pooling_over_devices import pool_over_devices
 from .sums import is_number, sum_along
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def centre(x: Array, mean: Array, mean_low: Array, where: Array | None) -> Array:

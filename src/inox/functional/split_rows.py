@@ -7,7 +7,6 @@ moments of the parts, backward the gradients of mean and variance.
 """
 
 import math
-from collections.abc import Hashable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from ..kernels.arithmetic import accumulator
-from ..kernels.jax_internals import gathered_order
+from ..kernels.mapped_axes import Names, axis_size, gathered_order, position_along
 from .given_statistics import affine
 from .mapped_moments import as_varying, gathered_moments, pooled_moments
 from .means import Reduction, masked
@@ -25,7 +24,6 @@ from .split_moments import Upcast, split_moments, upcasting
 from .standardized import reciprocal_deviation
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 
 
 def _by_moments(
@@ -62,7 +60,7 @@ def normalize_split(
     return _by_moments(reduction, upcast, used, epsilon, scale, bias, where)
 
 
-def normalize_split_rounded(
+def normalize_split_then_round(
     reduction: Reduction,
     names: Names,
     dtype: np.dtype,
@@ -120,9 +118,7 @@ def normalize_split_groups(
         return jnp.moveaxis(array, -2, 0)
 
     pooled = as_varying(pool(*map(of_a_group, parts)), names)
-    position = jnp.zeros((), jnp.int32)
-    for name in names:
-        position = position * lax.axis_size(name) + lax.axis_index(name)  # type: ignore[arg-type]
+    position = position_along(names)
     blocks = x.shape[-2]
     own = (position * blocks + jnp.arange(blocks, dtype=jnp.int32)) // together
     used = SplitMoments(*(jnp.take(array, own, -2) for array in pooled))
@@ -131,6 +127,6 @@ def normalize_split_groups(
 
 def _positions(names: Names) -> np.ndarray:
     """The positions along `names`, the last one fastest, in the order of stacked parts."""
-    sizes = [lax.axis_size(name) for name in names]  # type: ignore[arg-type]
+    sizes = list(map(axis_size, names))
     order = [names.index(name) for name in gathered_order(names)]
     return np.arange(math.prod(sizes)).reshape(sizes).transpose(order).reshape(-1)

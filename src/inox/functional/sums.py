@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.explicit_sharding import split_as_type
+from ..kernels.kernel import Axes
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def is_number(size: Any) -> bool:

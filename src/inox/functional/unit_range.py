@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernels.arithmetic import accumulator, power_near_reciprocal
+from ..kernels.kernel import Axes
 from .guarded import times_power
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 
 def near_one(w: Array, axes: Axes, at_least: Array | None = None) -> tuple[Array, Array]:

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .arguments import ArrayLike, Axes, negative_axes, scale_or_bias
+from ..kernels.kernel import Axes
+from .arguments import negative_axes, scale_or_bias
+from .array_arguments import ArrayLike, described
 from .means import size
-from .real_arrays import described
 from .restored import cure_of_restored
-from .scalars import integer_from
+from .scalar_arguments import integer_from
 
 Array = jax.Array
 

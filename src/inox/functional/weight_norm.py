@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from .arguments import ArrayLike, Axes, floating
+from ..kernels.kernel import Axes
+from .array_arguments import ArrayLike, floating
 from .means import Reduction, count
 from .normalize import normalize
 from .unit_range import near_one

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from .arguments import ArrayLike, Axes, check_epsilon, epsilon_operand, floating
+from ..kernels.kernel import Axes
+from .array_arguments import ArrayLike, floating
 from .means import Reduction
 from .normalize import normalize
+from .scalar_arguments import check_epsilon, epsilon_operand
 from .unit_range import near_one
 from .weight_arguments import channel_axes
 

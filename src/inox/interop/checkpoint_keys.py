@@ -81,8 +81,9 @@ def keys_of(
     if extra:
         whole = [start + name for name in extra]
         held = ", ".join(wanted.values()) or "nothing"
-        parts.append(f"{argument} has {_some(whole)}, for which the layer has no use: it holds "
-                     f"{held}.")  # fmt: skip
+        parts.append(
+            f"{argument} has {_some(whole)}, for which the layer has no use: it holds {held}."
+        )
     cure = advice(missing, extra) or _cure(missing, extra, wanted)
     raise ValueError(" ".join([*parts, cure]))
 
@@ -115,9 +116,9 @@ def _nothing(argument: str, keys: list[str], start: str, wanted: list[str]) -> s
     places = [key.removesuffix(last) for key in keys if key.endswith(start[-1:] + last)]
     near = [place[:-1] for place in places if place.endswith(start)]
     other = near or [place[:-1] for place in places]
-    there = f"there are keys that end in {last!r} under {_some(other)}" if other else (
-        f"no key ends in {last!r}; it has {_some(keys)}"
-    )  # fmt: skip
+    there = f"no key ends in {last!r}; it has {_some(keys)}"
+    if other:
+        there = f"there are keys that end in {last!r} under {_some(other)}"
     return (
         f"{argument} has no key that starts with {start!r}, for {start + last!r} and the others; "
         f"{there}. Give as prefix what stands in front of the layer's keys."

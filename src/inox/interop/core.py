@@ -24,15 +24,16 @@ import jax
 import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, mask_operand
-from ..functional.batch import batch_moments, given_moments, normalized, public_moments
-from ..functional.batch_arguments import Batch, IndexGroups, checked_batch, compiled
+from ..functional.batch import batch_moments, given_moments, normalized
+from ..functional.batch_arguments import Batch, checked_batch, compiled
 from ..functional.complex_numbers import normalize_complex
 from ..functional.groups import group_norm
-from ..functional.moments import Moments
+from ..functional.moments import Moments, public_moments
 from ..functional.norms import row_norm
-from ..functional.scalars import group_count
+from ..functional.scalar_arguments import group_count
 from ..kernels.arithmetic import accumulator
 from ..kernels.explicit_sharding import merge_last_axes, split_last_axis
+from ..kernels.mapped_axes import IndexGroups
 from ..nn.normalization.running import Statistics, updated
 
 Array = jax.Array

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.arguments import described
-from ..functional.batch_arguments import IndexGroups
+from ..functional.array_arguments import described
+from ..kernels.mapped_axes import IndexGroups
 from .core import grouped_positions
 
 Array = jax.Array

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..functional.scalars import concrete
+from ..functional.scalar_arguments import concrete
 from ..nn.normalization.base import NormalizationLayer
 from .layer_arrays import kind_of
 

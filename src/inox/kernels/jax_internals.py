@@ -7,8 +7,7 @@ runs on both. What is used, and why there is no documented way:
   lowering per platform. `jax.custom_jvp` and friends have no custom transposition that can be
   batched.
 - `varying_axes`, `manual_axis_names`: over which mapped axes of a `shard_map` a value varies, and
-  which there are; `vary_over`, `align_varying_axes`, `gather`, `gather_within` and `add_up` mark,
-  gather and add accordingly.
+  which there are. What is done with that, by documented names, stands in `mapped_axes.py`.
 - `custom_partitioning`, `mesh_axes`: how XLA may split an operation over devices, and did;
   `partitioning_spoils_cache`.
 - `require_devices`, `devices_of_lowering`, `is_export`, `types_tell_devices`: for how many devices,
@@ -30,8 +29,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, PartitionSpec
@@ -44,18 +41,14 @@ except ImportError:
 __all__ = [
     "Primitive",
     "ad",
-    "add_up",
-    "align_varying_axes",
     "batching",
     "bind_again",
     "bound_axis_names",
     "custom_partitioning",
     "devices_of_lowering",
     "export_allows",
-    "gather",
-    "gather_within",
-    "gathered_order",
     "is_export",
+    "manual_axis_names",
     "mesh_axes",
     "mlir",
     "pallas",
@@ -65,7 +58,7 @@ __all__ = [
     "shape_like",
     "type_like",
     "types_tell_devices",
-    "vary_over",
+    "varying_axes",
 ]
 
 
@@ -81,80 +74,6 @@ def manual_axis_names() -> frozenset[str]:
     """The mesh axes that an enclosing `shard_map` has mapped."""
     mesh: Any = jax.sharding.get_abstract_mesh()
     return frozenset(mesh.manual_axes)
-
-
-def vary_over(x: Any, axis_names: frozenset[Any]) -> Any:
-    """Marks `x` as varying over `axis_names` too, where a `shard_map` keeps count of that."""
-    missing = (axis_names & manual_axis_names()) - varying_axes(x)
-    return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
-
-
-def align_varying_axes(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Makes all arrays vary over the union of their varying axes.
-
-    A `shard_map` with checks on refuses a primitive that mixes a replicated scale with a sharded
-    x. The transpose of this cast is the sum over devices that the gradient of the replicated
-    operand needs.
-    """
-    union: frozenset[str] = frozenset().union(*map(varying_axes, arrays))
-    return tuple(vary_over(array, union) for array in arrays)
-
-
-def gather(x: Any, axis_names: tuple[Any, ...]) -> Any:
-    """Stacks `x` of all positions along mapped axes in front; the same value on each device.
-
-    Over the axes of a `shard_map` this is one collective, whose result counts as replicated;
-    over those of a `vmap` the data is there already.
-    """
-    mesh = tuple(name for name in axis_names if name in manual_axis_names())
-    x = x[None]
-    for name in axis_names:  # a tuple of mapped names is refused: one after the other
-        if name not in mesh:
-            x = _flatten_front(lax.all_gather(x, name))
-    if mesh:
-        x = vary_over(x, frozenset(mesh))
-        # With the checks of shard_map off nothing varies as far as JAX knows. Then the transpose
-        # must sum over the devices itself; with them on, it is the use of the result that sums.
-        checked = varying_axes(x).issuperset(mesh)
-        to: Any = "invarying" if checked else "varying"
-        x = _flatten_front(lax.all_gather(x, mesh, to=to))
-    return x
-
-
-def gathered_order(axis_names: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The names by which :func:`gather` stacks, the slowest first."""
-    manual = manual_axis_names()
-    mapped = [name for name in axis_names if name not in manual]
-    return (*(name for name in axis_names if name in manual), *reversed(mapped))
-
-
-def add_up(x: Any, axis_names: tuple[Any, ...]) -> Any:
-    """The sum of `x` over mapped axes; the same value on each device, by one collective."""
-    return lax.psum(vary_over(x, frozenset(axis_names)), axis_names)
-
-
-def gather_within(x: Any, axis_name: Any, groups: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
-    """Stacks `x` of the positions of one's own group along a mapped axis, in front.
-
-    JAX itself gathers within groups of one size, over devices alone. Elsewhere a shorter group is
-    filled up with repetitions: the second result tells which entries are none (one dimension).
-    """
-    width = max(map(len, groups))
-    if axis_name in manual_axis_names() and all(len(group) == width for group in groups):
-        x = vary_over(x, frozenset([axis_name]))
-        return lax.all_gather(x, axis_name, axis_index_groups=groups), np.ones(width, bool)
-    table = np.zeros((sum(map(len, groups)), width), np.int32)
-    there = np.zeros(table.shape, bool)
-    for group in groups:
-        table[list(group)] = [*group, *[group[0]] * (width - len(group))]
-        there[list(group), : len(group)] = True
-    position = lax.axis_index(axis_name)
-    everything = lax.all_gather(x, axis_name)
-    return everything[jnp.asarray(table)[position]], jnp.asarray(there)[position]
-
-
-def _flatten_front(x: Any) -> Any:
-    return x.reshape(-1, *x.shape[2:])
 
 
 def bound_axis_names() -> tuple[str, ...]:

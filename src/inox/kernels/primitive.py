@@ -13,16 +13,9 @@ import jax.numpy as jnp
 
 from .backends import BACKENDS
 from .explicit_sharding import align_shardings
-from .jax_internals import (
-    Primitive,
-    ad,
-    align_varying_axes,
-    batching,
-    mlir,
-    register_float_checks,
-    require_devices,
-)
+from .jax_internals import Primitive, ad, batching, mlir, register_float_checks, require_devices
 from .lowering import lowering, splittable
+from .mapped_axes import align_varying_axes
 from .operation import Operation
 
 Array = jax.Array

@@ -45,7 +45,7 @@ class ModuleDefinition:
         """
         given: dict[str, Any] = {}
         for part in arrays:
-            if not isinstance(part, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(part, Mapping):
                 raise TypeError(
                     f"arrays must be dicts from path to array; found {type(part).__name__}. Give "
                     "those that partition returned, static(parameters, rest)."

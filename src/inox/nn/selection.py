@@ -54,6 +54,7 @@ def train(tree: Tree, mode: bool = True) -> Tree:
     """
     mode = checked_mode(mode)
     for module in modules(tree):
+        # Public, it would be an attribute of every module beside those that its user gives it.
         module._set_mode(mode)  # pyright: ignore[reportPrivateUsage]
     return tree
 

@@ -122,7 +122,7 @@ def export_state(tree: Any, *, prefix: str = "") -> tuple[Any, State]:
         >>> list(state)
         [StateKey('[0].stats'), StateKey('[1].stats')]
     """
-    if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(prefix, str):
         raise TypeError(
             f"prefix must be a string; found {prefix!r}. It stands in front of each key: "
             "write for example export_state(model, prefix='teacher')."

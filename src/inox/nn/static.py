@@ -40,7 +40,7 @@ def is_array(value: Any) -> bool:
 def is_plain(value: Any) -> bool:
     """Whether a value is None, a number, a string, or a tuple of those."""
     if type(value) is tuple:
-        return all(map(is_plain, value))  # pyright: ignore[reportUnknownArgumentType]
+        return all(map(is_plain, value))
     return type(value) in (types.NoneType, bool, int, float, complex, str, bytes)
 
 

@@ -258,6 +258,7 @@ def _shared(structure: Structure) -> Structure:
     """
     if not all(map(_is_interchangeable, structure.static.values())):
         return structure
+    # Of this file, but a function: the key is nobody else's business.
     return _KNOWN.setdefault(structure._key, structure)  # pyright: ignore[reportPrivateUsage]
 
 

@@ -4,7 +4,8 @@ They are those of :mod:`inox.functional.split_moments`, and with weights those o
 :mod:`inox.functional.weighted_moments`.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +14,15 @@ from jax import lax
 from ..functional.mapped_moments import gathered_moments
 from ..functional.means import Reduction, masked
 from ..functional.pairs import Pairs, pairs_of
-from ..functional.pooling import SplitMoments
-from ..functional.pooling import pool as pool_stacked
+from ..functional.pooling import SplitMoments, pool
 from ..functional.pooling_over_devices import GATHERED, devices_along, pool_by_sums
 from ..functional.split_moments import split_moments, upcasting
 from ..functional.weighted_moments import weighted_moments
 from ..kernels.arithmetic import accumulator, two_sum
 from ..kernels.explicit_sharding import split_as
+from ..kernels.mapped_axes import Names
 
 Array = jax.Array
-Names = tuple[Hashable, ...]
 # Counts are added up over devices in two parts, each exact: whole multiples of this, and the rest.
 BLOCK = 2.0**12
 
@@ -68,8 +68,10 @@ def pooled_over_devices(parts: Sequence[SplitMoments], names: Names) -> list[Pai
         start = 0
         for i in chosen:
             shape, end = parts[i].mean.shape, start + parts[i].mean.size
-            cut = [tuple(jnp.reshape(a[start:end], shape) for a in pair) for pair in together]
-            pooled[i] = Pairs(*cut)  # type: ignore[arg-type]
+            cut: list[Any] = [
+                tuple(jnp.reshape(a[start:end], shape) for a in pair) for pair in together
+            ]
+            pooled[i] = Pairs(*cut)
             start = end
     return [pooled[i] for i in range(len(parts))]
 
@@ -79,7 +81,7 @@ def _pooled(part: SplitMoments, names: Names) -> Pairs:
         whole, *count = pool_by_sums(part, None, 2**31, names, *_in_blocks(part.count))
     else:
         together = gathered_moments(part, names, counted=True)
-        whole = pool_stacked(*together)
+        whole = pool(*together)
         count = [jnp.sum(half, 0) for half in _in_blocks(together.count)]
     return pairs_of(whole, two_sum(*count))
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..functional.pooling import nonzero
-from ..functional.scalars import check_epsilon
+from ..functional.scalar_arguments import check_epsilon
 from ..kernels.arithmetic import accumulator
-from .caller_checks import check_clip, check_stream, leaves_as
+from .arguments import check_clip, check_stream, leaves_as
 from .stream import Stream
 
 Array = jax.Array

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..functional.real_arrays import described
+from ..functional.array_arguments import described
 from ..kernels.arithmetic import accumulator
-from .caller_checks import named_leaves
+from .arguments import named_leaves
 from .stream import Stream
 
 

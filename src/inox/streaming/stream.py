@@ -29,7 +29,7 @@ class Stream(NamedTuple):
         (Array([0., 0.], dtype=float32), Array([0., 0.], dtype=float32))
     """
 
-    count: Any  # pyright: ignore[reportIncompatibleMethodOverride] (hides tuple.count)
+    count: Any
     count_low: Any
     mean: Any
     mean_low: Any

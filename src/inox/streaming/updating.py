@@ -1,16 +1,16 @@
 """A stream with one more batch, and several streams as one."""
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..functional.arguments import AxisName, bound_names
-from ..functional.pairs import Pairs, pool
-from .batch_moments import batch_moments, pooled_over_devices
-from .caller_checks import (
+from ..functional.pairs import Pairs, pool_pairs
+from ..kernels.mapped_axes import Names
+from .arguments import (
     check_count,
     check_stream,
     leading_shape,
@@ -19,6 +19,7 @@ from .caller_checks import (
     masks_for,
     weights_for,
 )
+from .batch_moments import batch_moments, pooled_over_devices
 from .stream import Stream
 
 Array = jax.Array
@@ -102,7 +103,7 @@ def _updated(
     weights: Array | None,
     max_count: Array | None,
     ranks: tuple[int, ...],
-    names: tuple[Hashable, ...],
+    names: Names,
 ) -> Stream:
     """What follows the checks: one program, also outside of the caller's compiled code."""
     parts = []
@@ -116,7 +117,7 @@ def _updated(
         parts.append(batch_moments(x, where, weight, rank))
     pooled = pooled_over_devices(parts, names)
     old = _parts_of(stream)
-    new = [pool(a, b, max_count) for a, b in zip(old, pooled, strict=True)]
+    new = [pool_pairs(a, b, max_count) for a, b in zip(old, pooled, strict=True)]
     return _stream_of(new, stream)
 
 
@@ -162,7 +163,7 @@ def _merged(streams: tuple[Stream, ...]) -> Stream:
     together = _parts_of(streams[0])
     for stream in streams[1:]:
         parts = zip(together, _parts_of(stream), strict=True)
-        together = [pool(a, b) for a, b in parts]
+        together = [pool_pairs(a, b) for a, b in parts]
     return _stream_of(together, streams[0])
 
 

@@ -7,19 +7,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import check_epsilon, check_switch, floating
-from ...functional.real_arrays import described
+from ...functional.array_arguments import described, floating
+from ...functional.scalar_arguments import check_epsilon, check_switch
 
 Array = jax.Array
 
 
 def shape_of(shape: int | Sequence[int]) -> tuple[int, ...]:
     """A shape, given as a number or as several."""
+    given: Any = shape  # whatever it is annotated as
     try:
-        sizes = (operator.index(shape),)  # type: ignore[arg-type]
+        sizes = (operator.index(given),)
     except TypeError:
         try:
-            sizes = tuple(operator.index(size) for size in shape)  # type: ignore[union-attr]
+            sizes = tuple(operator.index(size) for size in given)
         except TypeError:
             raise TypeError(
                 f"shape must be an integer or a sequence of integers; found {described(shape)}. "

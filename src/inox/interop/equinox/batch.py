@@ -7,9 +7,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import bound_names, check_axis_name, check_unit_interval
-from ...functional.real_arrays import described
-from ...functional.scalars import positive_integer
+from ...functional.arguments import bound_names, check_axis_name
+from ...functional.array_arguments import described
+from ...functional.scalar_arguments import check_unit_interval, positive_integer
+from ...kernels.mapped_axes import Names
 from ..core import Over, along, moved, normalize_batch, normalize_by
 from ..moving import normalize_moving, without_start
 from .arguments import check_settings, dtype_of, sample
@@ -226,7 +227,7 @@ class BatchNorm(eqx.nn.StatefulLayer):
         return y, state.set(self.batch_state_index, _stored(new, stored))
 
 
-def _check_bound(names: tuple[Hashable, ...]) -> None:
+def _check_bound(names: Names) -> None:
     """Equinox's own kind of error, with the cure."""
     try:
         bound_names(names)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..frameworks import framework
+from ..optional_packages import framework
 
 if TYPE_CHECKING:
     import equinox as eqx

@@ -41,7 +41,7 @@ def replace(model: Any) -> Any:
     lines: list[str] = []
     replaced = _replaced(model, (), lines, {})
     text = "\n".join(lines) or "there is no norm of Equinox's own in this model: nothing replaced"
-    print(text)  # noqa: T201 - what happened to a model is told to whoever asked for it
+    print(text)
     return replaced
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.scalars import positive_integer
+from ...functional.scalar_arguments import positive_integer
 from ..core import Over, normalize
 from .arguments import check_settings, dtype_of, sample, shape_of
 from .library import eqx

@@ -7,7 +7,7 @@ import jax
 
 from ..core import along
 from ..flax_conventions import Axes, check_dtype, front_axes, index_groups
-from ..frameworks import framework
+from ..optional_packages import framework
 
 framework("flax.linen", "flax")
 from flax import linen as nn  # noqa: E402 (after the error that says what to install)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from ..flax_conventions import check_dtype, computed_in, index_groups
-from ..frameworks import framework
+from ..optional_packages import framework
 
 framework("flax.nnx", "flax")
 from flax import nnx  # noqa: E402 (after the error that says what to install)
-from flax.nnx.nn import dtypes  # noqa: E402
+from flax.nnx.nn import dtypes  # noqa: E402 (likewise)
 
 Array = jax.Array
 Initializer = Callable[..., Any]

@@ -43,10 +43,10 @@ def replace(model: Any) -> Any:
         place = ".".join(map(str, path)) or "the model"
         if type(node) in OURS:
             node.__class__ = OURS[type(node)]
-            print(f"{place}: {type(node).__name__} replaced")  # noqa: T201 (what it is for)
+            print(f"{place}: {type(node).__name__} replaced")
             found += 1
         elif isinstance(node, tuple(OURS)):
-            print(f"{place}: {type(node).__name__} left, a subclass of another's")  # noqa: T201
+            print(f"{place}: {type(node).__name__} left, a subclass of another's")
     if not found:
-        print("No normalization layer of Flax was found.")  # noqa: T201
+        print("No normalization layer of Flax was found.")
     return model

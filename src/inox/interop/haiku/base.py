@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import described
-from ..frameworks import framework
+from ...functional.array_arguments import described
+from ..optional_packages import framework
 
 framework("haiku", "haiku")
 import haiku as hk  # noqa: E402 (after the error that says what to install)

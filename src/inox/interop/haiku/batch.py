@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from ...functional.batch_arguments import IndexGroups
+from ...functional.arguments import check_axis_name
 from ...functional.moments import Moments
+from ...functional.pooling_over_devices import devices_along
+from ...kernels.mapped_axes import IndexGroups
 from ..core import Over, grouped_positions, normalize_batch, normalize_by, storable
 from .base import (
     Initializer,
@@ -219,8 +220,7 @@ def _remember(layer: Any, over: Over, x: Array, moments: Moments) -> None:
     if over.index_groups is not None:
         count *= len(over.index_groups[0])
     elif over.axis_name is not None:
-        names = (over.axis_name,) if isinstance(over.axis_name, str) else over.axis_name
-        count *= math.prod(lax.axis_size(name) for name in names)  # type: ignore[union-attr]
+        count *= devices_along(check_axis_name(over.axis_name))
     known = count if isinstance(count, int) else 2  # the sizes of an export may be symbols
     mean, var = storable(moments, over.axes)
     for average, value, start, needed in (

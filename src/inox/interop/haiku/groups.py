@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import positive_integer
+from ...functional.scalar_arguments import positive_integer
 from ..core import Over, normalize
 from .base import (
     Axis,

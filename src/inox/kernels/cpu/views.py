@@ -21,8 +21,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..kernel import Axes
+
 Array = jax.Array
-Axes = tuple[int, ...]
 
 # A letter a dimension: reduced (r) or not (k), in capitals where the parameters vary along it.
 _PATTERN = re.compile("^(?P<P>K*)(?P<N>k*)(?P<M>r*)(?P<G>[kK]*)(?P<C>[rR]*)$")

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..kernel import Axes
 from .lanes import LANES
 
 Array = jax.Array
-Axes = tuple[int, ...]
 
 # The rows of a tile of memory.
 TILE = 8

@@ -26,15 +26,15 @@ from ...installed_once import check_installed_once
 # So its import ends here, where `inox` and `inox.nn` are its own and ask nothing.
 check_installed_once()
 
-from .base import NormalizationLayer  # noqa: E402
-from .batch import BatchNorm  # noqa: E402
-from .group import GroupNorm  # noqa: E402
-from .layer import InstanceNorm, LayerNorm  # noqa: E402
-from .pooled_moments import PooledMoments  # noqa: E402
-from .renorm import BatchRenorm  # noqa: E402
-from .residual import AddLayerNorm, AddRMSNorm  # noqa: E402
-from .root_mean_square import RMSNorm  # noqa: E402
-from .running import Statistics  # noqa: E402
+from .base import NormalizationLayer
+from .batch import BatchNorm
+from .group import GroupNorm
+from .layer import InstanceNorm, LayerNorm
+from .pooled_moments import PooledMoments
+from .renorm import BatchRenorm
+from .residual import AddLayerNorm, AddRMSNorm
+from .root_mean_square import RMSNorm
+from .running import Statistics
 
 __all__ = [
     "AddLayerNorm",

@@ -1,20 +1,15 @@
 """What all normalization layers share: scale, bias, epsilon and what carries them out."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax import lax
 
-from ...functional.arguments import (
-    ArrayLike,
-    AxisName,
-    check_axis_name,
-    check_epsilon,
-    scale_or_bias,
-    static_axes,
-)
+from ...functional.arguments import AxisName, check_axis_name, scale_or_bias, static_axes
+from ...functional.array_arguments import ArrayLike
+from ...functional.scalar_arguments import check_epsilon, is_python_number
 from ...kernels.backends import check_name
 from ..module import Module
 from ..parameter import Parameter
@@ -83,11 +78,40 @@ class NormalizationLayer(Module):
                 return converted
         return as_parameter(converted, name)
 
+    def _takes_number(self, name: str, value: Any) -> bool:
+        """Whether what is assigned must be a number of the configuration.
+
+        It need not in a mask or a tree of shardings, whose attributes are others, and None stands
+        for what is left out of a tree. In a layer that is being built it must.
+        """
+        if name not in self.__dict__:
+            return True
+        return value is not None and holds_numbers(self.__dict__[name])
+
+
+class WithoutBias(NormalizationLayer):
+    """What layers without a bias have in common: the attribute is None, and stays so."""
+
+    _with_bias: ClassVar[str]  # the layer that has one
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name == "bias" and value is not None:
+            raise TypeError(
+                f"bias must be None; found {type(value).__name__}. RMS norm shifts nothing: add it "
+                f"to what the layer returns, or use {self._with_bias}."
+            )
+        return super()._converted(name, value)
+
+    def _operands(self) -> dict[str, Any]:
+        operands = super()._operands()
+        del operands["bias"]
+        return operands
+
 
 def holds_numbers(held: Any) -> bool:
     """Whether an attribute is one of a layer: a mask or a tree of shardings holds others."""
     value: Any = held.value if isinstance(held, Parameter) else held
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = is_python_number(value)
     return value is None or number or isinstance(value, (jax.Array, np.ndarray, np.generic))
 
 

@@ -5,43 +5,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ...functional.arguments import (
-    ArrayLike,
-    AxisName,
-    check_switch,
-    check_unit_interval,
-    positive_integer,
-)
-from ...functional.batch import (
-    Batch,
-    batch_moments,
-    checked_batch,
-    elements_with_weight,
-    given_moments,
-    normalized,
-    public_moments,
-)
-from ...functional.device_groups import ArgumentGroups, IndexGroups, static_index_groups
+from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike
+from ...functional.batch import batch_moments, elements_with_weight, given_moments, normalized
+from ...functional.batch_arguments import Batch, checked_batch
+from ...functional.device_group_arguments import ArgumentGroups, static_index_groups
+from ...functional.moments import public_moments
 from ...functional.pooling import SplitMoments
+from ...functional.scalar_arguments import check_switch, positive_integer
 from ...functional.virtual_batches import normalized_by_groups
+from ...kernels.mapped_axes import IndexGroups
 from ..parameter import Parameter
 from ..state import State, StateEntry
 from . import entries
-from .base import static_names, static_number
-from .channel_axis import (
-    along_channels,
-    check_along_channels,
-    pooled_axes,
-    static_channel_axis,
-)
-from .checks import (
-    check_by_channel,
-    check_channels,
-    check_several_elements,
-    mode_of_call,
-)
+from .base import static_names
+from .batch_arguments import check_by_channel, check_channels, check_several_elements, mode_of_call
+from .channel_axis import along_channels, check_along_channels, pooled_axes, static_channel_axis
 from .containers import like
 from .pooled_moments import pool_in, pooling_key
 from .remembering import RememberingLayer
@@ -149,14 +129,10 @@ class BatchNorm(RememberingLayer):
         implementation: str | None = None,
     ) -> None:
         channels = positive_integer(channels, "channels")
-        check_unit_interval(momentum, "momentum")
-        if np.shape(momentum) not in ((), (channels,)):
-            raise ValueError(
-                f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
-                f"shape {np.shape(momentum)}. Map over several with jax.vmap."
-            )
         super().__init__(epsilon, scale, bias, implementation)
-        # These four are checked where they are assigned, here and later.
+        # These are checked where they are assigned, here and later.
+        self.channels = channels
+        self.momentum = momentum
         self.virtual_batch = virtual_batch
         self.channel_axis = channel_axis
         self.skip_nonfinite = skip_nonfinite
@@ -164,8 +140,6 @@ class BatchNorm(RememberingLayer):
         check = check_by_channel if self.channel_axis == -1 else check_along_channels
         for name, parameter in (("scale", self.scale), ("bias", self.bias)):
             check(parameter, name, channels)
-        self.channels = channels
-        self.momentum = static_number(momentum)
         self.axis_name = static_names(axis_name)
         self.axis_index_groups = static_index_groups(axis_index_groups, axis_name)
         self.training = True

@@ -1,12 +1,12 @@
 """Channels that are not the last axis: over what a batch norm pools, and where its arrays lie."""
 
-import operator
 from typing import Any
 
 import jax
 import numpy as np
 
-from ...functional.real_arrays import described
+from ...functional.array_arguments import described
+from ...functional.scalar_arguments import integer
 from ..parameter import Parameter
 
 Array = jax.Array
@@ -15,9 +15,7 @@ Array = jax.Array
 def static_channel_axis(channel_axis: Any, virtual_batch: int | None) -> int:
     """The axis of the channels as a Python integer."""
     try:
-        if isinstance(channel_axis, (bool, np.bool_)):
-            raise TypeError
-        axis = operator.index(channel_axis)
+        axis = integer(channel_axis)
     except TypeError:
         raise TypeError(
             f"channel_axis must be an integer; found {described(channel_axis)}. Write -1 where the "

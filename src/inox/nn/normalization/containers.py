@@ -39,8 +39,9 @@ def like(entry: Any, values: Any) -> Any:
         return copied
     if isinstance(entry, Mapping):  # a copy of another kind might share what it holds
         merged = {**entry, **named}
+        own: Any = type(entry)  # what it is built from is its own affair
         try:
-            return type(entry)(merged)  # type: ignore[call-arg]
+            return own(merged)
         except TypeError:
             return merged
     fields = getattr(type(entry), "_fields", None)
@@ -67,12 +68,13 @@ def read(entry: Any, kind: type[Container]) -> Container | None:
         >>> read({"var": 2, "mean": 1}, Statistics)
         Statistics(mean=1, var=2)
     """
-    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    named: Any = kind  # of which a type checker knows but that it is a tuple
+    fields: tuple[str, ...] = named._fields
     if isinstance(entry, Mapping):
-        return kind(*(entry[f] for f in fields)) if set(entry) == set(fields) else None  # type: ignore[call-arg]
+        return named(*(entry[f] for f in fields)) if set(entry) == set(fields) else None
     if not isinstance(entry, (tuple, list)) or len(entry) != len(fields):
         return None
     names = getattr(type(entry), "_fields", fields)
     if set(names) == set(fields):
-        return kind(**dict(zip(names, entry, strict=True)))
-    return kind(*entry)
+        return named(**dict(zip(names, entry, strict=True)))
+    return named(*entry)

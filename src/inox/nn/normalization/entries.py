@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ...functional.array_arguments import floating
 from ...functional.moments import Moments
-from ...functional.real_arrays import floating
 from ..state import State, StateEntry, update_state
 from .containers import like, read
 from .running import Statistics

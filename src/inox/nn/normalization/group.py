@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 
-from ...functional.arguments import ArrayLike, AxisName, check_switch, positive_integer
+from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike
 from ...functional.groups import group_norm
+from ...functional.scalar_arguments import check_switch, positive_integer
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis, static_names
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import jax
 
-from ...functional.arguments import ArrayLike, AxisName, floating
+from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike, floating
 from ...functional.norms import layer_norm
 from ..parameter import Parameter
 from .base import Axis, NormalizationLayer, static_axis, static_names
@@ -137,6 +138,7 @@ class InstanceNorm(LayerNorm):
         NormalizationLayer.__init__(self, epsilon, scale, bias, implementation)
         spatial = None if axis is None else static_axis(axis)
         self.axis_name = static_names(axis_name)
+        # None, too: all spatial axes, which only the rank of x tells.
         self.axis: Axis | None = spatial  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...functional.moments import Moments
-from ...functional.pairs import Pairs, pairs_of, pool
+from ...functional.pairs import Pairs, pairs_of, pool_pairs
 from ...functional.pooling import SplitMoments, nonzero
 from ...kernels.explicit_sharding import alike
 from ..state import StateKey
@@ -103,7 +103,8 @@ def _including(old: PooledMoments, batch: SplitMoments, elements: Array | None) 
     axes = tuple(range(batch.mean.ndim - 1))
     batch = SplitMoments(*(jnp.squeeze(array, axes) for array in lax.stop_gradient(batch)))
     *own, number = old
-    count, mean, squares = pool(Pairs(*zip(own[::2], own[1::2], strict=True)), pairs_of(batch))
+    before = Pairs(*zip(own[::2], own[1::2], strict=True))
+    count, mean, squares = pool_pairs(before, pairs_of(batch))
     several = batch.count if elements is None else lax.stop_gradient(elements)
     seen, number, more = alike(batch.count > 0, number, several.astype(number.dtype))
     number = jnp.where(seen, number + more, number)

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...functional.arguments import ArrayLike, check_unit_interval
+from ...functional.array_arguments import ArrayLike
 from ...functional.moments import Moments
 from ..state import State, StateEntry, StateKey
 from . import entries
-from .base import NormalizationLayer, constant, holds_numbers, static_number
+from .base import NormalizationLayer, constant, static_number
+from .batch_arguments import check_momentum
 from .running import Statistics, updated
 
 Array = jax.Array
@@ -34,12 +35,10 @@ class RememberingLayer(NormalizationLayer):
     batches: StateEntry | StateKey | None
 
     def _converted(self, name: str, value: Any) -> Any:
-        converted = super()._converted(name, value)
-        numbers = value is not None and holds_numbers(self.__dict__.get(name))
-        if name == "momentum" and numbers:
-            check_unit_interval(value, "momentum")
+        if name == "momentum" and self._takes_number(name, value):
+            check_momentum(value, self.channels)
             return static_number(value)
-        return converted
+        return super()._converted(name, value)
 
     def update_running(
         self,

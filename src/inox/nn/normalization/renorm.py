@@ -10,8 +10,10 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from ...functional.arguments import ArrayLike, AxisName, floating
-from ...functional.batch import Batch, batch_moments, normalized
+from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike, floating
+from ...functional.batch import batch_moments, normalized
+from ...functional.batch_arguments import Batch
 from ...functional.pooling import SplitMoments
 from ...kernels.explicit_sharding import alike
 from ..parameter import Parameter

@@ -8,37 +8,27 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ...functional.add_norms import add_layer_norm, add_rms_norm
-from ...functional.arguments import ArrayLike, check_switch
-from ...functional.scaling_arguments import (
-    check_offset_has_scale,
-    check_scale_offset,
-    out_dtype_of,
-    residual_dtype_of,
-)
+from ...functional.array_arguments import ArrayLike
+from ...functional.scalar_arguments import check_switch
+from ...functional.scaling_arguments import out_dtype_of, residual_dtype_of
 from ..parameter import Parameter
-from .base import (
-    Axis,
-    NormalizationLayer,
-    constant,
-    holds_numbers,
-    static_axis,
-    static_number,
-)
+from .base import Axis, WithoutBias, static_axis
+from .scale_offset import OffsetScaleLayer
 
 Array = jax.Array
 
 
-class AddNormLayer(NormalizationLayer):
+class AddNormLayer(OffsetScaleLayer):
     """What both layers have in common beside scale, bias and epsilon."""
 
     axis: Axis
-    scale_offset: float | Array
     out_dtype: np.dtype | None
     residual_dtype: np.dtype | None
     normalize_rounded: bool
 
     def __init__(
         self,
+        *,
         axis: int | Sequence[int],
         epsilon: float | Array,
         scale: ArrayLike | Parameter | None,
@@ -49,11 +39,8 @@ class AddNormLayer(NormalizationLayer):
         normalize_rounded: bool,
         implementation: str | None,
     ) -> None:
-        super().__init__(epsilon, scale, bias, implementation)
+        super().__init__(epsilon, scale, bias, scale_offset, implementation)
         self.axis = static_axis(axis)
-        check_scale_offset(scale_offset)
-        check_offset_has_scale(scale_offset, self.scale)
-        self.scale_offset = static_number(scale_offset)
         self.out_dtype = out_dtype_of(out_dtype)
         self.residual_dtype = residual_dtype_of(residual_dtype)
         self.normalize_rounded = normalize_rounded
@@ -66,15 +53,11 @@ class AddNormLayer(NormalizationLayer):
         if name == "normalize_rounded":
             check_switch(value, name)
             return bool(value)
-        if name == "scale_offset" and holds_numbers(self.__dict__.get(name)) and value is not None:
-            check_scale_offset(value)
-            return static_number(value)
         return super()._converted(name, value)
 
     def _operands(self) -> dict[str, Any]:
         return super()._operands() | {
             "axis": self.axis,
-            "scale_offset": constant(self.scale_offset),
             "out_dtype": self.out_dtype,
             "residual_dtype": self.residual_dtype,
             "normalize_rounded": self.normalize_rounded,
@@ -130,15 +113,15 @@ class AddLayerNorm(AddNormLayer):
         implementation: str | None = None,
     ) -> None:
         super().__init__(
-            axis,
-            epsilon,
-            scale,
-            bias,
-            scale_offset,
-            out_dtype,
-            residual_dtype,
-            normalize_rounded,
-            implementation,
+            axis=axis,
+            epsilon=epsilon,
+            scale=scale,
+            bias=bias,
+            scale_offset=scale_offset,
+            out_dtype=out_dtype,
+            residual_dtype=residual_dtype,
+            normalize_rounded=normalize_rounded,
+            implementation=implementation,
         )
 
     def __call__(
@@ -169,7 +152,7 @@ class AddLayerNorm(AddNormLayer):
         return add_layer_norm(x, residual, gate=gate, where=where, **self._operands())
 
 
-class AddRMSNorm(AddNormLayer):
+class AddRMSNorm(WithoutBias, AddNormLayer):
     r"""Creates a layer that adds to a residual and normalizes the sum as :class:`RMSNorm` does.
 
     .. math:: t = h + g x, \qquad r = R(t), \qquad
@@ -203,6 +186,8 @@ class AddRMSNorm(AddNormLayer):
         | https://arxiv.org/abs/1910.07467
     """
 
+    _with_bias = "AddLayerNorm"
+
     def __init__(
         self,
         axis: int | Sequence[int] = -1,
@@ -216,24 +201,16 @@ class AddRMSNorm(AddNormLayer):
         implementation: str | None = None,
     ) -> None:
         super().__init__(
-            axis,
-            epsilon,
-            scale,
-            None,
-            scale_offset,
-            out_dtype,
-            residual_dtype,
-            normalize_rounded,
-            implementation,
+            axis=axis,
+            epsilon=epsilon,
+            scale=scale,
+            bias=None,
+            scale_offset=scale_offset,
+            out_dtype=out_dtype,
+            residual_dtype=residual_dtype,
+            normalize_rounded=normalize_rounded,
+            implementation=implementation,
         )
-
-    def _converted(self, name: str, value: Any) -> Any:
-        if name == "bias" and value is not None:
-            raise TypeError(
-                f"bias must be None; found {type(value).__name__}. RMS norm shifts nothing: add it "
-                "to what the layer returns, or use AddLayerNorm."
-            )
-        return super()._converted(name, value)
 
     def __call__(
         self,
@@ -260,6 +237,4 @@ class AddRMSNorm(AddNormLayer):
             ValueError: If the shapes of `x` and the residual differ, an axis is out of range or an
                 operand does not broadcast to `x`.
         """
-        operands = self._operands()
-        del operands["bias"]  # there is none
-        return add_rms_norm(x, residual, gate=gate, where=where, **operands)
+        return add_rms_norm(x, residual, gate=gate, where=where, **self._operands())

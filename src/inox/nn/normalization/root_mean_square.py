@@ -7,28 +7,18 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from ...functional.arguments import ArrayLike, AxisName
+from ...functional.arguments import AxisName
+from ...functional.array_arguments import ArrayLike
 from ...functional.root_mean_square import rms_norm
-from ...functional.scaling_arguments import (
-    check_offset_has_scale,
-    check_scale_offset,
-    rounding_dtype,
-)
+from ...functional.scaling_arguments import rounding_dtype
 from ..parameter import Parameter
-from .base import (
-    Axis,
-    NormalizationLayer,
-    constant,
-    holds_numbers,
-    static_axis,
-    static_names,
-    static_number,
-)
+from .base import Axis, WithoutBias, static_axis, static_names
+from .scale_offset import OffsetScaleLayer
 
 Array = jax.Array
 
 
-class RMSNorm(NormalizationLayer):
+class RMSNorm(WithoutBias, OffsetScaleLayer):
     r"""Creates a root-mean-square normalization layer.
 
     .. math:: y = R\left(\frac{x}{\sqrt{\mathbb{E}[x^2] + \epsilon}}\right) (\gamma + o)
@@ -70,9 +60,10 @@ class RMSNorm(NormalizationLayer):
         | https://arxiv.org/abs/1910.07467
     """
 
+    _with_bias = "LayerNorm"
+
     axis: Axis
     axis_name: AxisName
-    scale_offset: float | Array
     normalized_dtype: np.dtype | None
 
     def __init__(
@@ -86,25 +77,14 @@ class RMSNorm(NormalizationLayer):
         axis_name: AxisName = None,
         implementation: str | None = None,
     ) -> None:
-        super().__init__(epsilon, scale, implementation=implementation)
+        super().__init__(epsilon, scale, None, scale_offset, implementation)
         self.axis = static_axis(axis)
         self.axis_name = static_names(axis_name)
-        check_scale_offset(scale_offset)
-        check_offset_has_scale(scale_offset, self.scale)
-        self.scale_offset = static_number(scale_offset)
         self.normalized_dtype = rounding_dtype(normalized_dtype)
 
     def _converted(self, name: str, value: Any) -> Any:
-        if name == "bias" and value is not None:
-            raise TypeError(
-                f"bias must be None; found {type(value).__name__}. RMS norm shifts nothing: add it "
-                "to what the layer returns, or use LayerNorm."
-            )
         if name == "normalized_dtype":
             return rounding_dtype(value)
-        if name == "scale_offset" and holds_numbers(self.__dict__.get(name)) and value is not None:
-            check_scale_offset(value)
-            return static_number(value)
         return super()._converted(name, value)
 
     def __call__(self, x: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -123,14 +103,11 @@ class RMSNorm(NormalizationLayer):
             ValueError: If an axis is out of range, an operand does not broadcast to `x`,
                 `normalized_dtype` is wider than the statistics, or `axis_name` is not bound.
         """
-        operands = self._operands()
-        del operands["bias"]  # there is none
         return rms_norm(
             x,
             axis=self.axis,
             where=where,
             axis_name=self.axis_name,
-            scale_offset=constant(self.scale_offset),
             normalized_dtype=self.normalized_dtype,
-            **operands,
+            **self._operands(),
         )

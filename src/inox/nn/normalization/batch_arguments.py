@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 from jax.core import Tracer
 
-from ...functional.arguments import check_switch
-from ...functional.batch import Batch
+from ...functional.batch_arguments import Batch
 from ...functional.means import size
+from ...functional.scalar_arguments import check_switch, check_unit_interval
 from ...functional.sums import is_number
 from ..parameter import Parameter
 
@@ -23,6 +24,16 @@ def mode_of_call(training: Any, own: bool) -> bool:
         )
     check_switch(training, "training")
     return bool(training)
+
+
+def check_momentum(momentum: Any, channels: int) -> None:
+    """Raises where a momentum is no weight between 0 and 1, or not one for all or each channel."""
+    check_unit_interval(momentum, "momentum")
+    if np.shape(momentum) not in ((), (channels,)):
+        raise ValueError(
+            f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
+            f"shape {np.shape(momentum)}. Map over several with jax.vmap."
+        )
 
 
 def check_channels(batch: Batch, channels: int, axis: int = -1) -> None:

@@ -1,29 +1,4 @@
-r"""Checkpoints of PyTorch: a layer takes its arrays out of a `state_dict`, and gives them back.
-
->>> import jax.numpy as jnp, numpy as np
->>> from inox.nn import BatchNorm, export_state
->>> state_dict = {
-...     "bn1.weight": np.full(2, 2, np.float32),
-...     "bn1.bias": np.full(2, 1, np.float32),
-...     "bn1.running_mean": np.array([1, 5], np.float32),
-...     "bn1.running_var": np.array([4, 9], np.float32),
-...     "bn1.num_batches_tracked": np.array(100),
-... }
->>> layer, state = export_state(BatchNorm(2, scale=jnp.ones(2), bias=jnp.zeros(2)))
->>> layer, state = load(layer, state, state_dict, "bn1")
->>> y, _ = layer(jnp.array([[3.0, 8.0]]), state, training=False)
->>> print(y.round(1))
-[[3. 3.]]
-
-The layer says what is expected: built with a scale, it wants a `weight`, built with 64 channels,
-64 numbers. What a `state_dict` does not hold stays as the layer has it: epsilon and momentum. Give
-the torch module itself in place of its `state_dict`, and these are compared as well.
-
-The running statistics are taken as they are, so in evaluation mode the layer does what torch's
-does. Torch's running variance is the unbiased one, :math:`n / (n - 1)` times ours for batches of
-:math:`n` elements a channel. The count is not part of the checkpoint; training on, our biased ones
-replace it at the rate of the momentum.
-"""
+"""Layers and the arrays of a torch module's `state_dict`: taken out of it, and given back."""
 
 import contextlib
 import os
@@ -33,16 +8,14 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from ..nn import BatchNorm, InstanceNorm
-from ..nn.normalization.base import NormalizationLayer
+from ...nn import BatchNorm, InstanceNorm
+from ...nn.normalization.base import NormalizationLayer
+from ..checkpoint_keys import check_prefix, keys_of
+from ..foreign_arrays import own_array
+from ..layer_arrays import arrays_of, filled, fitting, numbers_of
+from ..optional_packages import library
 from . import safetensors_file
-from .checkpoint_keys import check_prefix, keys_of
-from .foreign_arrays import own_array
-from .layer_arrays import arrays_of, filled, fitting, numbers_of
-from .libraries import library
-from .torch_modules import check_module, is_module
-
-__all__ = ["dump", "load", "to_tensors"]
+from .modules import check_module, is_module
 
 Layer = TypeVar("Layer", bound=NormalizationLayer)
 
@@ -249,9 +222,8 @@ def _channels_last(value: Any, axis: int, called: str, shape: tuple[int, ...]) -
     if value.ndim < 2:
         return value
     _check_within(axis, value.ndim, called)
-    moved = jnp.moveaxis(value, axis, -1) if not isinstance(value, np.ndarray) else (
-        np.moveaxis(value, axis, -1)
-    )  # fmt: skip
+    numpy: Any = np if isinstance(value, np.ndarray) else jnp
+    moved = numpy.moveaxis(value, axis, -1)
     first = (*value.shape[1:], value.shape[0])
     if moved.shape != shape and first == shape:
         raise ValueError(

@@ -9,9 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .real_arrays import described
+from .array_arguments import described
 
 Array = jax.Array
+
+
+def integer(value: Any) -> int:
+    """`operator.index`, to which a switch is no integer."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError
+    return operator.index(value)
+
+
+def is_python_number(value: Any) -> bool:
+    """Whether a value is a float or an integer of Python's; a switch is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def concrete(value: Any) -> np.ndarray | None:
@@ -75,7 +87,7 @@ def check_epsilon(value: Any, dtype: Any = None) -> None:
 
 def _check_floating(value: Any, name: str, example: str) -> None:
     kind = getattr(value, "dtype", None)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = is_python_number(value)
     if not number and not (kind is not None and jnp.issubdtype(kind, jnp.floating)):
         raise TypeError(
             f"{name} must be a float or a floating-point array; found {described(value)}. Write a "

@@ -1,13 +1,13 @@
 """Kernels, and the scale and bias of a norm, as arrays of numbers that can be folded."""
 
-import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..functional.arguments import floating
+from ..functional.array_arguments import floating
+from ..functional.scalar_arguments import integer
 from ..nn import Parameter
 
 Array = jax.Array
@@ -29,9 +29,7 @@ def floats(array: Any, name: str) -> Array:
 def one_axis(axis: Any, shape: tuple[int, ...], purpose: str) -> int:
     """An axis of a kernel of `shape`, counted from 0."""
     try:
-        place = operator.index(axis)
-        if isinstance(axis, bool):
-            raise TypeError
+        place = integer(axis)
     except TypeError:
         raise TypeError(
             f"axis must be one integer, that of the kernel's axis of {purpose}; found {axis!r}. "

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..nn import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from ..nn.normalization.base import NormalizationLayer
-from .layer_arrays import kind_of
-from .settings import check_kind, check_settings
+from ...nn import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from ...nn.normalization.base import NormalizationLayer
+from ..layer_arrays import kind_of
+from ..settings import check_kind, check_settings
 
 KINDS: dict[str, list[type[NormalizationLayer]]] = {
     "BatchNormalization": [BatchNorm],

@@ -1,4 +1,7 @@
-"""The frameworks that adapters are for: imported where they are there, named where they are not."""
+"""Packages that are no dependency: imported where they are installed, else what installs them.
+
+A framework is asked for by the module that is named after it, a library by what reads its files.
+"""
 
 import importlib
 from types import ModuleType
@@ -22,30 +25,40 @@ def framework(module: str, extra: str) -> ModuleType:
         'jax.numpy'
     """
     package = module.split(".")[0]
-    return imported(
+    return _imported(
         module,
         f"{package} is not installed, and inox.interop has classes for it alone. Install both "
         f'with: pip install "inox-normalization[{extra}]"',
     )
 
 
-def imported(module: str, message: str) -> ModuleType:
-    """A module, or an error with the message where its package is not installed.
+def library(name: str, purpose: str, extra: str) -> ModuleType:
+    """A library.
 
     Args:
-        module: The name that it is imported by.
-        message: What to say.
+        name: The name that it is imported by.
+        purpose: What it is needed for, for the message.
+        extra: The extra of our distribution that installs it.
 
     Returns:
         The module.
 
     Raises:
-        ModuleNotFoundError: If its package is not installed, or lacks something itself.
+        ModuleNotFoundError: If it is not installed; tells what to install.
 
     Example:
-        >>> imported("json", "json comes with Python").__name__
-        'json'
+        >>> library("numpy", "reading arrays", "torch").__name__
+        'numpy'
     """
+    return _imported(
+        name,
+        f"{purpose} needs {name}, which is not installed. Install it with: pip install {name}, "
+        f'or: pip install "inox-normalization[{extra}]"',
+    )
+
+
+def _imported(module: str, message: str) -> ModuleType:
+    """A module, or an error with the message where its package is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

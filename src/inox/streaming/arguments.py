@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..functional.arguments import has_axes_of
-from ..functional.real_arrays import described
+from ..functional.array_arguments import described
 from ..functional.restored import cure_of_restored
-from ..functional.scalars import check_not_negative, concrete
+from ..functional.scalar_arguments import check_not_negative, concrete, is_python_number
 from .stream import Stream
 
 Array = jax.Array
@@ -193,7 +193,7 @@ def check_clip(clip: Any) -> None:
 
 def _positive(value: Any, name: str, cure: str) -> Array:
     kind = getattr(value, "dtype", None)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = is_python_number(value)
     real = kind is not None and any(jnp.issubdtype(kind, k) for k in (jnp.floating, jnp.integer))
     if not (number or real) or np.shape(value) != ():
         raise TypeError(f"{name} must be a number; found {described(value)}. {cure}")

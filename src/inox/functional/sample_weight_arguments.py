@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..kernels.explicit_sharding import split_as
-from .arguments import ArrayLike, has_axes_of
-from .real_arrays import floating
-from .scalars import concrete
+from .arguments import has_axes_of
+from .array_arguments import ArrayLike, floating
+from .scalar_arguments import concrete
 
 Array = jax.Array
 

@@ -3,16 +3,14 @@
 Every message names the argument, what was found and the cure.
 """
 
-import operator
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from jax import lax
-
+from ..kernels.mapped_axes import IndexGroups, axis_size
 from .arguments import AxisName, check_axis_name
-from .real_arrays import described
+from .array_arguments import described
+from .scalar_arguments import integer
 
-IndexGroups = tuple[tuple[int, ...], ...] | None
 ArgumentGroups = Sequence[Sequence[int]] | None
 EXAMPLE = "For two groups of two positions write axis_index_groups=((0, 1), (2, 3))."
 
@@ -28,7 +26,7 @@ def static_index_groups(groups: Any, axis_name: AxisName) -> IndexGroups:
             f"axis_name={axis_name!r}. Name it, axis_name='devices', or leave the groups out."
         )
     try:
-        listed = tuple(tuple(_position(item) for item in group) for group in groups)
+        listed = tuple(tuple(integer(item) for item in group) for group in groups)
     except TypeError:
         raise TypeError(
             "axis_index_groups must be a sequence of sequences of integers; found "
@@ -48,16 +46,10 @@ def bound_index_groups(groups: Any, axis_name: AxisName, names: Sequence[Hashabl
     listed = static_index_groups(groups, axis_name)
     if listed is None:
         return None
-    held, size = sum(map(len, listed)), lax.axis_size(names[0])  # type: ignore[arg-type]
+    held, size = sum(map(len, listed)), axis_size(names[0])
     if held != size:
         raise ValueError(
             f"axis_index_groups must hold all positions of {axis_name!r}, which has {size}; found "
             f"{held} in {listed!r}. A position that is pooled with no other is a group of its own."
         )
     return listed
-
-
-def _position(item: Any) -> int:
-    if isinstance(item, bool):
-        raise TypeError
-    return operator.index(item)

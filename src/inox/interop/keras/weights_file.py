@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .libraries import library
+from ..optional_packages import library
 
 ENDING = ".weights.h5"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
