@@ -21,6 +21,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.markdown_table import markdown_table  # noqa: E402
 from benchmarks.marked_part import with_part  # noqa: E402
 from tests.accuracy import bounds, cases  # noqa: E402
 from tests.accuracy.layouts import batch, layer  # noqa: E402
@@ -67,19 +68,16 @@ def tables(libraries: dict[str, Any]) -> str:
     """Worst errors of y / dx, a table for each norm and dtype."""
     parts = []
     for title, layout, which, dtype in TABLES:
-        lines = [
-            f"| {title} | " + " | ".join(libraries) + " |",
-            "|---" * (len(libraries) + 1) + "|",
-        ]
+        rows = []
         for case in CASES:
             cells = []
             for norms in libraries.values():
                 rng = np.random.default_rng(0)
                 found = measure(norms[which], layout, cases.operands(case, layout, dtype, rng))
                 cells.append(f"{told(found['y'])} / {told(found['dx'])}")
-            lines.append(f"| {case.name} | " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
-        parts.append("\n".join(lines))
+            rows.append([case.name, *cells])
+            print(title, *rows[-1], sep=", ", flush=True)
+        parts.append(markdown_table([title, *libraries], rows))
     return "\n\n".join(parts)
 
 

@@ -18,6 +18,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.markdown_table import markdown_table  # noqa: E402
 from benchmarks.marked_part import with_part  # noqa: E402
 from tests.invariance.batches import Program, companies, draw, run, violations  # noqa: E402
 from tests.registry import OPERATIONS, Layout, Operation  # noqa: E402
@@ -86,32 +87,28 @@ def differences(operation: Operation, example: Layout, dtype: str, masked: bool)
     return "; ".join(cells) or "same bits"
 
 
-def lines() -> Iterator[str]:
-    """The table."""
-    yield "| formula | width | " + " | ".join(DTYPES) + " |"
-    yield "|---" * (2 + len(DTYPES)) + "|"
+def rows() -> Iterator[list[str]]:
+    """Those of the table, each printed when it is known."""
     named = {operation.name: operation for operation in OPERATIONS}
     for title, name, examples, masked in ROWS:
         for example in examples:
             width = " x ".join(map(str, example.shape))
             cells = [differences(named[name], example, dtype, masked) for dtype in DTYPES]
-            yield f"| {title} | {width} | " + " | ".join(cells) + " |"
+            print(title, width, *cells, sep=", ", flush=True)
+            yield [title, width, *cells]
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--no-write", action="store_true", help="print the table alone")
+    parser.add_argument("--no-write", action="store_true", help="print the rows alone")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    table = []
-    for line in lines():
-        print(line, flush=True)
-        table.append(line)
+    table = markdown_table(["formula", "width", *DTYPES], rows())
     where = f"{platform.machine()}, jax {jax.__version__}, NumPy {np.__version__}"
-    table += ["", f"Measured on the CPU ({where})."]
+    table += f"\n\nMeasured on the CPU ({where})."
     if not arguments.no_write:
-        page = with_part(PAGE.read_text(encoding="utf-8"), "measured", "\n".join(table))
+        page = with_part(PAGE.read_text(encoding="utf-8"), "measured", table)
         PAGE.write_text(page, encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..markdown_table import markdown_table
 from ..marked_part import marks, with_part
 from .cells import PASS_NAMES
 from .environment import ROOT, place
@@ -33,13 +34,8 @@ def figure_name(section: str, place: str) -> str:
 
 def markdown(table: Table) -> str:
     """A table with its title, which breaks no line of the page's headings."""
-    lines = [f"### {table.title}", ""]
-    if table.note:
-        lines += [table.note, ""]
-    lines.append("| " + " | ".join(table.head) + " |")
-    lines.append("|---" * len(table.head) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-    return "\n".join(lines)
+    pieces = [f"### {table.title}", table.note, markdown_table(table.head, table.rows)]
+    return "\n\n".join(piece for piece in pieces if piece)
 
 
 def told_machine(results: Results) -> str:
