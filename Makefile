@@ -200,7 +200,7 @@ $(VENV)/.built: pyproject.toml CMakeLists.txt $(wildcard cmake/*/* csrc/* csrc/*
 $(VENV)/.installed-test: EXTRAS := test,peers
 $(VENV)/.installed-coverage: EXTRAS := coverage
 $(VENV)/.installed-demo: EXTRAS := demo
-$(VENV)/.installed-bench: EXTRAS := demo,peers
+$(VENV)/.installed-bench: EXTRAS := bench,peers
 $(VENV)/.installed-conformance: EXTRAS := conformance
 $(VENV)/.installed-lint: EXTRAS := lint
 $(VENV)/.installed-docs: EXTRAS := docs

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import accuracy_figure, accuracy_peers
+from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_part import with_part
 from inox.check.bounds import bound
 from tests.accuracy import bounds, cases
@@ -63,19 +64,16 @@ def tables(libraries: dict[str, Any]) -> str:
     """Worst errors of y / dx, a table for each norm and dtype."""
     parts = []
     for title, layout, which, dtype in TABLES:
-        lines = [
-            f"| {title} | " + " | ".join(libraries) + " |",
-            "|---" * (len(libraries) + 1) + "|",
-        ]
+        rows = []
         for case in CASES:
             cells = []
             for norms in libraries.values():
                 rng = np.random.default_rng(0)
                 found = measure(norms[which], layout, cases.operands(case, layout, dtype, rng))
                 cells.append(f"{told(found['y'])} / {told(found['dx'])}")
-            lines.append(f"| {case.name} | " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
-        parts.append("\n".join(lines))
+            rows.append([case.name, *cells])
+            print(title, *rows[-1], sep=", ", flush=True)
+        parts.append(markdown_table([title, *libraries], rows))
     return "\n\n".join(parts)
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_part import with_part
 from tests.invariance.batches import Program, companies, draw, run, violations
 from tests.layouts import Layout
@@ -83,16 +84,15 @@ def differences(operation: Operation, example: Layout, dtype: str, masked: bool)
     return "; ".join(cells) or "same bits"
 
 
-def lines() -> Iterator[str]:
-    """The table."""
-    yield "| formula | width | " + " | ".join(DTYPES) + " |"
-    yield "|---" * (2 + len(DTYPES)) + "|"
+def rows() -> Iterator[list[str]]:
+    """Those of the table, each printed when it is known."""
     named = {operation.name: operation for operation in OPERATIONS}
     for title, name, examples, masked in ROWS:
         for example in examples:
             width = " x ".join(map(str, example.shape))
             cells = [differences(named[name], example, dtype, masked) for dtype in DTYPES]
-            yield f"| {title} | {width} | " + " | ".join(cells) + " |"
+            print(title, width, *cells, sep=", ", flush=True)
+            yield [title, width, *cells]
 
 
 def main() -> None:
@@ -100,17 +100,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.invariance", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--no-write", action="store_true", help="print the table alone")
+    parser.add_argument("--no-write", action="store_true", help="print the rows alone")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    table = []
-    for line in lines():
-        print(line, flush=True)
-        table.append(line)
+    table = markdown_table(["formula", "width", *DTYPES], rows())
     where = f"{platform.machine()}, jax {jax.__version__}, NumPy {np.__version__}"
-    table += ["", f"Measured on the CPU ({where})."]
+    table += f"\n\nMeasured on the CPU ({where})."
     if not arguments.no_write:
-        page = with_part(PAGE.read_text(encoding="utf-8"), "measured", "\n".join(table))
+        page = with_part(PAGE.read_text(encoding="utf-8"), "measured", table)
         PAGE.write_text(page, encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_part import with_part
 from benchmarks.speed.environment import cores, restart_with_settings
 from benchmarks.speed.timing import round_robin
@@ -126,10 +127,7 @@ def agreement():
     """A row for each family: the share of elements with the formula's bits."""
     generator = np.random.default_rng(0)
     x = jnp.asarray(generator.normal(size=(ROWS, CHANNELS)), BF16)
-    lines = [
-        "| formula | right preset: same bits | wrong preset: same bits |",
-        "|---|---|---|",
-    ]
+    rows = []
     for name, formula, dtype, right, wrong in FAMILIES:
         w = jnp.asarray(generator.normal(0 if formula is gemma else 1, 0.3, CHANNELS), dtype)
         published = formula(x, w)  # outside of `jit`: one rounding after another
@@ -137,10 +135,9 @@ def agreement():
             f"{label}: {per_cent(same_bits(jax.jit(call)(x, w), published))}"
             for label, call in wrong.items()
         )
-        lines.append(
-            f"| {name} | {per_cent(same_bits(jax.jit(right)(x, w), published))} | {others} |"
-        )
-    return "\n".join(lines)
+        rows.append([name, per_cent(same_bits(jax.jit(right)(x, w), published)), others])
+    head = ["formula", "right preset: same bits", "wrong preset: same bits"]
+    return markdown_table(head, rows)
 
 
 class Program:
@@ -177,10 +174,7 @@ CALLS = {
 def cost(rounds):
     """Times of every preset over that of the plain norm, forward and with both gradients."""
     names = [name for name in CALLS if name != "plain"]
-    lines = [
-        "| x | pass | plain | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 3) + "|",
-    ]
+    rows = []
     generator = np.random.default_rng(0)
     for dtype in (BF16, jnp.float32):
         for shape in SIZES:
@@ -200,13 +194,15 @@ def cost(rounds):
                     )
                     for name in names
                 ]
-                lines.append(
-                    f"| {jnp.dtype(dtype).name} {shape} | {which} "
-                    f"| {1e3 * statistics.median(seconds['plain']):.2f} ms | "
-                    + " | ".join(f"{ratio:.2f}" for ratio in ratios)
-                    + " |"
+                rows.append(
+                    [
+                        f"{jnp.dtype(dtype).name} {shape}",
+                        which,
+                        f"{1e3 * statistics.median(seconds['plain']):.2f} ms",
+                        *(f"{ratio:.2f}" for ratio in ratios),
+                    ]
                 )
-    return "\n".join(lines)
+    return markdown_table(["x", "pass", "plain", *names], rows)
 
 
 def main():

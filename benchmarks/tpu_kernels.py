@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_part import with_part
 from benchmarks.platforms.environment import set_variables
 from benchmarks.platforms.kernels import kernels
@@ -88,17 +89,17 @@ def cells() -> Iterator[tuple[Callable[..., Any], tuple[int, ...], str]]:
 def table() -> str:
     """A line for each cell."""
     head = ("chip", "norm", "x", "dtype", "forward, units of x", "VMEM", "backward", "VMEM", "sum")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for chip in CHIPS:
         for norm, shape, dtype in cells():
             found = measured(compiled(chip, norm, shape, dtype), shape, dtype)
-            line = [chip, norm.__name__, " x ".join(map(str, shape)), dtype]
+            row = [chip, norm.__name__, " x ".join(map(str, shape)), dtype]
             for name in ("inox_normalize", "inox_normalize_cotangent"):
                 units, memory = found.get(name, (math.nan, math.nan))
-                line += [f"{units:.2f}", f"{memory:.1f} MiB"]
-            lines.append(f"| {' | '.join([*line, format(found['all'], '.2f')])} |")
-            print(lines[-1], flush=True)
-    return "\n".join(lines)
+                row += [f"{units:.2f}", f"{memory:.1f} MiB"]
+            rows.append([*row, f"{found['all']:.2f}"])
+            print(*rows[-1], sep=", ", flush=True)
+    return markdown_table(head, rows)
 
 
 def main() -> None:

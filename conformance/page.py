@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_part import with_part
 from conformance.outcomes import FAILED, NOT_OURS, PASSED, FileResult
 from conformance.reasons import DEFECT, NOT_APPLICABLE
@@ -16,6 +17,7 @@ PARTS = {"ours": "our classes", "framework": "the frameworks' classes"}
 DISTRIBUTIONS = ("flax", "dm-haiku", "keras", "jax", "numpy")
 # As many tests of one reason are named; more are counted.
 NAMED = 12
+SHOWN = (PASSED, FAILED, DEFECT, NOT_APPLICABLE)
 
 
 def tables(results: Sequence[FileResult]) -> str:
@@ -37,24 +39,23 @@ def notes(results: Sequence[FileResult]) -> str:
 
 def summary(results: Sequence[FileResult]) -> str:
     """A row for each file and the sums."""
-    shown = [PASSED, FAILED, DEFECT, NOT_APPLICABLE]
-    lines = [
-        f"| suite | file | {' | '.join(shown)} | instances built | {NOT_OURS} |",
-        f"|---|---|{'--:|' * (len(shown) + 2)}",
-    ]
+    head = ["suite", "file", *SHOWN, "instances built", NOT_OURS]
+    rows = []
     totals: Counter[str] = Counter()
     instances = 0
     for result in results:
         counts = result.counts()
         totals += counts
         instances += result.constructions()
-        lines.append(_row(result.suite, f"`{result.file}`", counts, shown, result.constructions()))
-    return "\n".join([*lines, _row("all", "", totals, shown, instances)])
+        rows.append([result.suite, f"`{result.file}`", *_numbers(counts, result.constructions())])
+    rows.append(["all", "", *_numbers(totals, instances)])
+    return markdown_table(head, rows, align=[None, None, *["right"] * (len(head) - 2)])
 
 
-def _row(suite: str, file: str, counts: Counter[str], shown: list[str], instances: int) -> str:
-    numbers = [*(counts[standing] for standing in shown), instances, counts[NOT_OURS]]
-    return f"| {suite} | {file} | {' | '.join(map(str, numbers))} |"
+def _numbers(counts: Counter[str], instances: int) -> list[str]:
+    return [
+        str(n) for n in (*(counts[standing] for standing in SHOWN), instances, counts[NOT_OURS])
+    ]
 
 
 def explanations(results: Sequence[FileResult]) -> list[str]:
@@ -67,12 +68,12 @@ def explanations(results: Sequence[FileResult]) -> list[str]:
                 tests[key].append(outcome.test.partition("::")[2] or outcome.test)
     if not tests:
         return []
-    lines = ["| | suite | tests | reason |", "|---|---|---|---|"]
+    rows = []
     for (standing, suite, reason), names in sorted(tests.items()):
         named = ", ".join(f"`{name}`" for name in names[:NAMED])
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        lines.append(f"| {standing} | {suite} | {named}{more} | {_in_a_cell(reason)} |")
-    return ["\n".join(lines)]
+        rows.append([standing, suite, named + more, _in_a_cell(reason)])
+    return [markdown_table(["", "suite", "tests", "reason"], rows)]
 
 
 def _in_a_cell(text: str) -> str:

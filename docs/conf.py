@@ -22,6 +22,8 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = f"Inox {version}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 exclude_patterns = ["build"]
 
 # Pages are CommonMark with formulas in dollars, as they stand on a code host.

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_part import with_part
 
 from .difference import told
@@ -14,17 +15,16 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "interop.md"
 
 def table() -> str:
     """A row for each difference, and of which releases they are."""
-    lines = ["| framework | layer | situation | its own | ours |", "|---|---|---|---|---|"]
-    for difference in DIFFERENCES:
-        theirs, ours = SPACES[difference.framework]
-        cells = (told(difference.measure(space)) for space in (theirs, ours))
-        lines.append(
-            f"| {difference.framework} | {difference.layer} | {difference.situation} | "
-            + " | ".join(cells)
-            + " |"
+    rows = [
+        (
+            *(difference.framework, difference.layer, difference.situation),
+            *(told(difference.measure(space)) for space in SPACES[difference.framework]),
         )
+        for difference in DIFFERENCES
+    ]
+    lines = markdown_table(("framework", "layer", "situation", "its own", "ours"), rows)
     told_versions = ", ".join(f"{name} {version(name)}" for name in MEASURED)
-    return "\n".join([*lines, "", f"Measured on CPU with {told_versions}."])
+    return f"{lines}\n\nMeasured on CPU with {told_versions}."
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..markdown_table import markdown_table
 from ..marked_part import marks, with_part
 from .cells import PASS_NAMES
 from .environment import ROOT, place
@@ -15,6 +16,8 @@ PAGE = ROOT / "docs" / "speed.md"
 RESIDUAL_PAGE = ROOT / "docs" / "residual.md"
 RESULTS = ROOT / "benchmarks" / "results"
 FIGURES = {"grid": "speed{}.png", "growth": "speed-growth{}.png"}
+# The parts whose results are compared before they are timed, and what stands before a cell's title.
+COMPARED = {"grid": "", "plain": "", "residual": "a residual and "}
 CAPTIONS = {
     "grid": "Time over the floor in each cell, a marker a library",
     "growth": "Time over the number of rows and of columns",
@@ -33,13 +36,8 @@ def figure_name(section: str, place: str) -> str:
 
 def markdown(table: Table) -> str:
     """A table with its title, which breaks no line of the page's headings."""
-    lines = [f"### {table.title}", ""]
-    if table.note:
-        lines += [table.note, ""]
-    lines.append("| " + " | ".join(table.head) + " |")
-    lines.append("|---" * len(table.head) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-    return "\n".join(lines)
+    pieces = [f"### {table.title}", table.note, markdown_table(table.head, table.rows)]
+    return "\n\n".join(piece for piece in pieces if piece)
 
 
 def told_machine(results: Results) -> str:
@@ -69,6 +67,32 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
     return found
 
 
+def _problems(results: Results, sections: Iterable[str]) -> list[str]:
+    """Who was wrong, and who was inexact, with what."""
+    pieces = []
+    for key, heading in (("wrong", "Not timed"), ("inexact", "Timed, though inexact")):
+        problems = [
+            f"- {label(results, name)}, {COMPARED[section]}{cell_title(record)}, "
+            f"{PASS_NAMES[record['pass']]}: {told}"
+            for section in sections
+            for record in results["sections"].get(section, [])
+            for name, told in record.get(key, {}).items()
+        ]
+        if problems:
+            pieces.append("\n".join([f"{heading}:", "", *problems]))
+    return pieces
+
+
+def residual_part(results: Results, source: str) -> str | None:
+    """What stands in the page on residuals; None where they weren't measured."""
+    tables = [markdown(table) for table in residual_table(results)]
+    if not tables:
+        return None
+    told = told_machine(results.get("updated", {}).get("residual", results))
+    origin = f"Made from `benchmarks/results/{source}`. {told}"
+    return "\n\n".join([*tables, *_problems(results, ["residual"]), origin])
+
+
 def part(results: Results, source: str) -> str:
     """What stands between the marks."""
     pieces = [f"Made from `benchmarks/results/{source}`. {told_machine(results)}"]
@@ -79,15 +103,7 @@ def part(results: Results, source: str) -> str:
     for told in _distinct(results.get("updated", {}).values()):
         names = [name for name, held in results["updated"].items() if held == told]
         pieces.append(f"Measured again, alone: {', '.join(names)}. {told_machine(told)}")
-    records = results["sections"].get("grid", []) + results["sections"].get("plain", [])
-    for key, heading in (("wrong", "Not timed"), ("inexact", "Timed, though inexact")):
-        problems = [
-            f"- {label(results, name)}, {cell_title(record)}, {PASS_NAMES[record['pass']]}: {told}"
-            for record in records
-            for name, told in record[key].items()
-        ]
-        if problems:
-            pieces.append("\n".join([f"{heading}:", "", *problems]))
+    pieces += _problems(results, COMPARED)
     pieces += [
         f"![{CAPTIONS[section]}](images/{figure_name(section, place(results['machine']))})"
         for section in FIGURES
@@ -111,9 +127,6 @@ def write(results: Results, source: str) -> None:
             f"results are in {source}; add the marks {' '.join(marks(name))} to have them shown."
         )
     PAGE.write_text(with_part(page, name, part(results, source)), encoding="utf-8")
-    if results["machine"]["platform"] == "cpu":
-        for table in residual_table(results):
-            told = results.get("updated", {}).get("residual", results)
-            text = f"{markdown(table)}\n\n{told_machine(told)}"
-            page = RESIDUAL_PAGE.read_text(encoding="utf-8")
-            RESIDUAL_PAGE.write_text(with_part(page, "times", text), encoding="utf-8")
+    if results["machine"]["platform"] == "cpu" and (text := residual_part(results, source)):
+        page = RESIDUAL_PAGE.read_text(encoding="utf-8")
+        RESIDUAL_PAGE.write_text(with_part(page, "times", text), encoding="utf-8")

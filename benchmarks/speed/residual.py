@@ -31,17 +31,18 @@ def residual(run: "Run") -> list[Record]:
         timed, large = cell.larger(run.factor), drawn.repeated(run.factor)
         for which in PASSES:
             run.say(f"residual + {cell.title}, {cell.dtype}, {which}")
-            found, wrong = {}, {}
+            found, wrong, inexact = {}, {}, {}
             for name, contestant in entrants(run.contestants, cell).items():
                 told = checked(name, contestant, cell, which, drawn)
                 if told.wrong:
                     wrong[name] = told.wrong
                 else:
+                    if told.inexact:
+                        inexact[name] = told.inexact
                     found[name] = program(name, contestant, timed, which, large, run.queued)
             seconds = rounded(round_robin(found, run.rounds(16), run.calls))
-            records.append(
-                {"cell": timed.record(), "pass": which, "seconds": seconds, "wrong": wrong}
-            )
+            problems = {"wrong": wrong, "inexact": inexact}
+            records.append({"cell": timed.record(), "pass": which, "seconds": seconds, **problems})
     return records
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from collectives import Collective, collectives_in
+from tabulate import tabulate
 from traffic import LAYERS, Layer
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
@@ -93,14 +94,9 @@ def told(number: float) -> str:
 def table() -> str:
     """The bytes that a device sends a step, as a table of Markdown."""
     shown = (2, 8, 64, *FAR)
-    lines = [
-        "| layer | " + " | ".join(f"{n:,} devices" for n in shown) + " |",
-        "|---" * (len(shown) + 1) + "|",
-    ]
-    for layer in LAYERS:
-        cells = [told(layer.sent(devices, CHANNELS)) for devices in shown]
-        lines.append(f"| {layer.name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    head = ["layer", *(f"{n:,} devices" for n in shown)]
+    rows = [[layer.name, *(told(layer.sent(n, CHANNELS)) for n in shown)] for layer in LAYERS]
+    return tabulate(rows, head, tablefmt="pipe", stralign=None)
 
 
 def draw(found: dict[int, Found], path: Path) -> None:

@@ -65,6 +65,7 @@ def save(figure: plt.Figure, path: Path) -> None:
     """Writes a figure without the frame's upper and right side, and says where."""
     for axis in figure.axes:
         axis.grid(alpha=0.25)
+        axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -91,7 +91,7 @@ def main() -> None:
         axis.fill_between(epochs, percent.min(0), percent.max(0), color=colour, alpha=0.2, lw=0)
         axis.set(title=f"Digits {change}", xlabel="epoch of fine-tuning")
     axes[0].set_ylabel("test accuracy, per cent")
-    axes[1].legend(title="batch norms", frameon=False, loc="lower right")
+    axes[0].legend(title="batch norms", frameon=False, loc="lower right")
     common.save(figure, chosen.out / "finetuning.png")
 
 

@@ -127,14 +127,15 @@ def main() -> None:
         steps = [step for step, _ in curves[0]]
         axis.plot(steps, np.median(shares, axis=0), color=colour, label=norm)
         axis.fill_between(steps, shares.min(0), shares.max(0), color=colour, alpha=0.2, linewidth=0)
-    axis.axvline(STEPS_OF_BATCH_NORM, color="0.4", linestyle=":", linewidth=1)
+    label = "batch renorm begins to correct"
+    axis.axvline(STEPS_OF_BATCH_NORM, color="0.4", linestyle=":", linewidth=1, label=label)
     axis.set(
         xlabel=f"step, on {LENGTH} consecutive states of each of {EPISODES} episodes",
         ylabel="squared error in evaluation mode,\nshare of the variance",
         yscale="log",
     )
     common.plain_ticks(axis.yaxis)
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.42))
     common.save(figure, chosen.out / "renorm.png")
 
 

@@ -103,7 +103,7 @@ def compare(out: Path, steps: int) -> None:
     axis.plot(
         range(half, steps), losses[1], ":", color=common.ORANGE, linewidth=3, label="resumed on 4"
     )
-    axis.axvline(half, color="0.4", linewidth=1)
+    axis.axvline(half, color="0.4", linewidth=1, label="checkpoint")
     axis.set(xlabel="step", ylabel="training loss", yscale="log")
     common.plain_ticks(axis.yaxis)
     axis.legend(frameon=False)

@@ -115,7 +115,7 @@ def draw(ratios: np.ndarray, found: dict[str, list[float]], path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, values in found.items():
-        axis.loglog(ratios, np.maximum(values, 1e-8), ".-", color=COLOURS[name], label=name)
+        axis.loglog(ratios, values, ".-", color=COLOURS[name], label=name)
     axis.set(xlabel="mean, in deviations", ylabel="relative error of the deviation")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.marked_part import marks, part_of, with_part
 from benchmarks.speed import bars, environment, page, tables, timing
 from benchmarks.speed.cells import Cell
+from inox.kernels.cpu.library import library
 from tests.benchmarks import made_up
 
 
@@ -146,6 +147,16 @@ def test_machines_without_avx512_have_a_part_of_their_own():
     shown = page.part({**RESULTS, "machine": machine}, "some.json")
     assert "(images/speed-avx2.png)" in shown
     assert "(images/speed.png)" in page.part(RESULTS, "some.json")
+
+
+def test_the_processor_has_what_the_kernels_found():
+    """The instruction sets that are told are those that our own library asks for."""
+    found = environment.processor()
+    assert set(found) == {"name", "family", "model", "instructions"}
+    assert found["name"]
+    assert all(found[name] is None or int(found[name]) >= 0 for name in ("family", "model"))
+    told = {"avx512": "avx512f", "avx2": "avx2"}.get(library().instruction_set or "")
+    assert told is None or told in found["instructions"]
 
 
 @pytest.mark.parametrize("place", ["cpu", "cpu avx2", "gpu"])

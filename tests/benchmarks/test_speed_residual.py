@@ -1,5 +1,6 @@
 """A residual and its norm in the speed benchmark: what is timed is right, and told as a ratio."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,14 @@ def test_the_table_tells_ratios_to_one_pass():
     assert tables.residual_table({"sections": {}}) == []
 
 
+# Who was wrong is named, as in the grid.
+PROBLEM = """
+Not timed:
+
+- flax, a residual and RMS norm 8×64 bfloat16, forward + backward: y is off
+"""  # noqa: RUF001 (as it is drawn)
+
+
 def test_it_stands_in_both_pages(tmp_path, monkeypatch):
     """In the one on speed with all tables, in the one on residuals alone, with the machine."""
     for attribute, name in (("PAGE", page.part_name("cpu")), ("RESIDUAL_PAGE", "times")):
@@ -100,9 +109,20 @@ def test_it_stands_in_both_pages(tmp_path, monkeypatch):
         monkeypatch.setattr(page, attribute, file)
     page.write(RESULTS, "some.json")
     text = (tmp_path / "PAGE").read_text(encoding="utf-8")
-    assert "### A residual and its norm" in part_of(text, page.part_name("cpu"))
+    part = part_of(text, page.part_name("cpu"))
+    assert "### A residual and its norm" in part
+    assert PROBLEM in part
     text = (tmp_path / "RESIDUAL_PAGE").read_text(encoding="utf-8")
     assert text.startswith("before\n")
     part = part_of(text, "times")
     assert "1.50 (1.50" in part
-    assert part.endswith("2026-01-02: a processor, 2 cores; jax 1.2.")
+    assert PROBLEM in part
+    told = "2026-01-02: a processor, 2 cores; jax 1.2."
+    assert part.endswith(f"Made from `benchmarks/results/some.json`. {told}")
+
+
+def test_the_page_is_what_its_results_say():
+    """The committed page and the committed file of results can't differ."""
+    shown = part_of(page.RESIDUAL_PAGE.read_text(encoding="utf-8"), "times")
+    (source,) = re.findall(r"^Made from `benchmarks/results/(.+?)`", shown, re.MULTILINE)
+    assert shown == page.residual_part(page.load(page.RESULTS / source), source)
