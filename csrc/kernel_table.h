@@ -61,8 +61,8 @@ struct ColumnSums {
   double* td;
 };
 
-// The coefficients of a map by column: y = factor * d + offset, with + t_factor * t for dx. They are
-// those of slices of `count` elements.
+// The coefficients of a map by column: y = factor * d + offset, with + t_factor * t for dx. They
+// are those of slices of `count` elements.
 struct ColumnMap {
   const double* factor;
   const double* offset;
