@@ -75,7 +75,7 @@ struct ColumnMap {
 struct Addition {
   int64_t count, width;
   bool wide;
-  bool past_cache;  // r is stored past the caches; it is aligned to 64 bytes
+  bool past_cache;  // results are stored past the caches; they are aligned to 64 bytes
 };
 
 // A shift is too far from the mean where delta^2 is above this share of Q / n (row_sums.h).

@@ -3,7 +3,8 @@
 // The matrix has `length` rows of `groups` groups of `channels` columns, rows being `stride`
 // elements apart; a slice is all rows of a group's columns. Sums are by column first, with one
 // shift a group, then over a group's columns; from its statistics follow coefficients for each
-// column, and elements are mapped by them in a second pass (column_kernels.h, row_sums.h).
+// column, and elements are mapped by them in a second pass (column_kernels.h,
+// column_maps.h, row_sums.h).
 //
 // Where rows are short and follow each other, several are taken as one wide row ("tiles"), so that
 // vectors are full: three channels are summed as 24 columns. What is left is one incomplete row.

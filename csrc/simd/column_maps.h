@@ -2,7 +2,9 @@
 //
 //     y = factor d + offset,   dx = t_factor t + (factor d + offset),
 //
-// with d = x - K. A column's results depend on its own elements and coefficients alone.
+// with d = x - K. A column's results depend on its own elements and coefficients alone (but for one
+// at the end of a half type's range, which is rounded once more where another in its row is
+// infinite).
 //
 // Half types are mapped in float32, under the conditions of row_normalize.h. What is lost by that:
 // K is rounded to float32, and what that changes is put into the offset; then d is exact, or as
@@ -49,10 +51,12 @@ INOX_INLINE bool fits_single(double v) {
   return (size >= 0x1p-100 && size <= 0x1p100) || v == 0;
 }
 
-// Of `width` columns from `begin` on. NaN stands for a column that float32 can't map.
+// Of `width` columns from `begin` on. NaN stands for a column that float32 can't map; returns
+// whether there is another.
 template <bool cotangent>
-INOX_INLINE void to_singles(const Columns& in, const ColumnMap& map, int64_t begin, int64_t width,
+INOX_INLINE bool to_singles(const Columns& in, const ColumnMap& map, int64_t begin, int64_t width,
                             MapInSingles& singles) {
+  bool any = false;
   for (int64_t c = 0; c < width; ++c) {
     const double shift = in.shift[begin + c], factor = map.factor[begin + c];
     const float rounded = float(shift);
@@ -63,7 +67,9 @@ INOX_INLINE void to_singles(const Columns& in, const ColumnMap& map, int64_t beg
     singles.shift[c] = rounded, singles.factor[c] = float(factor);
     singles.offset[c] = fits ? float(offset) : __builtin_nanf("");
     singles.t_factor[c] = float(t_factor);
+    any |= fits;
   }
+  return any;
 }
 
 // What is not finite in a row of results, once more in float64.
@@ -87,7 +93,16 @@ INOX_INLINE void map_columns_in_singles(const Columns& in, const ColumnMap& map)
   MapInSingles singles;
   for (int64_t begin = 0; begin < in.width; begin += kMapStrip) {
     const int64_t width = in.width - begin < kMapStrip ? in.width - begin : kMapStrip;
-    to_singles<cotangent>(in, map, begin, width, singles);
+    if (!to_singles<cotangent>(in, map, begin, width, singles)) {  // a NaN in an image, say
+      Columns part = in;
+      part.x = (const T*)in.x + begin, part.y = (T*)in.y + begin, part.shift = in.shift + begin;
+      if constexpr (cotangent) part.t = (const T*)in.t + begin;
+      part.width = width;
+      const double* t_factor = cotangent ? map.t_factor + begin : nullptr;
+      map_columns<cotangent, T>(part,
+                                {map.factor + begin, map.offset + begin, t_factor, map.count});
+      continue;
+    }
     for (int64_t row = 0; row < in.rows; ++row) {
       const int64_t at = row * in.stride + begin;
       const T* x = (const T*)in.x + at;

@@ -72,7 +72,7 @@ void add_residual(const Addition& call, const void* x, const void* residual, con
   }
 }
 
-// Adds products, which are exact in float64, to sums for places in a row.
+// Adds products to sums for places in a row; those of float32 numbers are exact in float64.
 INOX_INLINE void add_products(double* sums, Doubles a, Doubles b) {
   store(sums, fused(a, b, load(sums)));
 }

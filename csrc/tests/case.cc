@@ -50,6 +50,10 @@ Case::Case(uint64_t seed, int64_t budget) : random_(seed) {
     spread_dy_ = 1e-40;
     epsilon_ = 0;
   }
+  if (element_ == Element::kBFloat16 && random_.below(4) == 0) {
+    spread_ = spread_dy_ = 1e-32, mean_ = 0;  // factors that are not for float32
+    epsilon_ = 0;
+  }
   if (random_.below(8) == 0) {
     spread_ = epsilon_ = 0;  // equal numbers: xhat and dx are 0
   }

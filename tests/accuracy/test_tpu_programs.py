@@ -1,8 +1,11 @@
 """The bounds hold for what XLA for TPU is given where there is no kernel, carried out here."""
 
 import jax
+import numpy as np
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
+import inox.functional
 import inox.kernels.tpu.programs
 from inox.kernels.expansion import expand
 from tests.accuracy.cases import CASES
@@ -56,6 +59,34 @@ def test_many_images_are_looked_at_again_in_another_order_of_axes(layout, rng):
     """Statistics and gradients come back in the order they are used in."""
     cases = [case for case in CASES if case.name in LONG_CASES]
     assert failures(layout, cases, "float32", rng, PLATFORM) == []
+
+
+def test_rows_whose_squares_overflow_are_looked_at_again(rng):
+    """Far from 0 the first look finds no variance; the second is about the mean."""
+    x = (1e20 + 1e14 * rng.normal(size=(9, 100))).astype(np.float32)
+    program = expand(lambda x: inox.functional.layer_norm(x, epsilon=0.0), platform="tpu")
+    exact = x.astype(np.float64) - x.astype(np.float64).mean(-1, keepdims=True)
+    exact /= np.sqrt((exact**2).mean(-1, keepdims=True))
+    np.testing.assert_allclose(jax.jit(program)(x), exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_rows_over_devices_in_a_shard_map(checked, rng):
+    """Each device chooses for its own rows, whether or not JAX keeps count of what varies."""
+    x, dy = rng.normal(size=(2, 8, 3, 72)).astype(np.float32)
+    x[5] += 1e3
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("rows")
+
+    def both(x, dy):
+        y, pull = jax.vjp(expand(inox.functional.layer_norm, platform="tpu"), x)
+        return y, *pull(dy)
+
+    mapped = jax.shard_map(
+        both, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=checked
+    )
+    for found, expected in zip(jax.jit(mapped)(x, dy), jax.jit(both)(x, dy), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SAMPLED)

@@ -38,3 +38,29 @@ def test_rows_of_a_large_call_are_those_of_small_ones(channels, dtype, far, rng)
     parts = [both(x[a:b], dy[a:b]) for a, b in itertools.pairwise(places)]
     for large, small in zip(whole, zip(*parts, strict=True), strict=True):
         np.testing.assert_array_equal(large, np.concatenate(small))
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gate_of_a_large_call_gives_what_it_gives_to_small_ones(dtype, rng):
+    """Results and gradients of a residual with a gate a sample, each sample by itself, too."""
+    samples, channels = 5, 768
+    rows = BYTES // samples // channels // jnp.dtype(dtype).itemsize + 7
+    x, residual, dy, dr = rng.standard_normal((4, samples, rows, channels), np.float32).astype(
+        dtype
+    )
+    gate = rng.uniform(0.5, 2, (samples, 1, channels)).astype(np.float32)
+
+    @jax.jit
+    def both(x, residual, gate, dy, dr):
+        def call(x, residual, gate):
+            return functional.add_rms_norm(x, residual, gate=gate)
+
+        results, pull = jax.vjp(call, x, residual, gate)
+        return *results, *pull((dy, dr))
+
+    operands = x, residual, gate, dy, dr
+    whole = both(*operands)
+    parts = [both(*(a[i : i + 1] for a in operands)) for i in range(samples)]
+    for large, small in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(large, np.concatenate(small))

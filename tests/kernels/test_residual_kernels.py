@@ -143,6 +143,54 @@ def test_a_gate_and_its_gradient_are_in_the_same_two_calls(rounded, types, rng):
             within(array, wide, np.abs(wide).max(), 1.1 if array.dtype.itemsize == 2 else 64)
 
 
+@pytest.mark.parametrize("types", TYPES[:2], ids=lambda types: "-".join(t.__name__ for t in types))
+@pytest.mark.parametrize("rounded", [False, True])
+def test_whichever_operands_are_differentiated(rounded, types, rng):
+    """Each subset of them has the gradients that it has among all."""
+    arrays = drawn(rng, (3, 16, 96), types, True, False)
+
+    cotangents = tuple(rng.normal(size=(3, 16, 96)).astype(dtype) for dtype in types)
+
+    @jax.jit
+    def gradients(some, rest):
+        def call(some):
+            return functional.add_rms_norm(**some, **rest, normalize_rounded=rounded)
+
+        return jax.vjp(call, some)[1](cotangents)[0]
+
+    expected = gradients(arrays, {})
+    names = list(arrays)
+    for wanted in range(1, 2 ** len(names) - 1):
+        some = {name: arrays[name] for i, name in enumerate(names) if wanted >> i & 1}
+        rest = {name: arrays[name] for name in names if name not in some}
+        for name, array in gradients(some, rest).items():
+            wide = np.asarray(expected[name]).astype(np.float64)
+            ulps = 1.1 if array.dtype.itemsize == 2 else 64
+            within(array, wide, np.abs(wide).max(), ulps)
+
+
+def test_a_gate_that_all_rows_share_keeps_the_bits_of_a_row_in_any_batch(rng):
+    """In a batch of 3 rows as in one of 16: the same kernel."""
+    arrays = drawn(rng, (16, 96), TYPES[1], False, False)
+    arrays["gate"] = rng.uniform(0.5, 1.5, 96).astype(np.float32)
+    dy, dr = (rng.normal(size=(16, 96)).astype(jnp.bfloat16) for _ in range(2))
+
+    @jax.jit
+    def both(x, residual, dy, dr):
+        def call(x, residual):
+            parameters = {name: arrays[name] for name in ("gate", "scale")}
+            return functional.add_rms_norm(x, residual, **parameters)
+
+        results, pullback = jax.vjp(call, x, residual)
+        return *results, *pullback((dy, dr))
+
+    operands = arrays["x"], arrays["residual"], dy, dr
+    whole = both(*operands)
+    part = both(*(array[5:8] for array in operands))
+    for of_whole, of_part in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(np.asarray(of_whole)[5:8], np.asarray(of_part))
+
+
 def test_a_gate_for_every_row_is_left_to_the_formulas(rng):
     """Its gradient would be an array as large as x in float32, only to be summed again."""
     arrays = drawn(rng, (3, 16, 96), TYPES[0], False, True)

@@ -147,7 +147,7 @@ def _derivative(how: Sum, primals: Any, tangents: Any) -> tuple[Any, Any]:
     held: dict[str, Any] = {"epsilon": epsilon, "scale": scale, "where": where}
     if how.of_rounded or how.residual_dtype == epsilon.dtype:
         held["total"] = r
-        if found["x_tangent"] is not None:
+        if found["x_tangent"] is not None or found["gate_tangent"] is not None:
             held["gate"] = gate
         if found["gate_tangent"] is not None:
             held["x"] = x

@@ -117,8 +117,8 @@ def no_pilot(x: Array, axes: Axes) -> Array:
 
 
 def is_far(found: Slices) -> Array:
-    """Whether the pilot of any slice was no good."""
-    return jnp.any(lax.square(found.offset) > found.variance)
+    """Whether the pilot of any slice was no good, or squares about it overflow."""
+    return jnp.any(~(lax.square(found.offset) <= found.variance))
 
 
 def nearer(found: Slices) -> Array:

@@ -24,17 +24,17 @@ from .refusals import register_refusals
 # Targets by the symbol of their handler. The number changes when the meaning of a call does, so
 # that a program exported with one version never runs another.
 TARGETS: Mapping[str, str] = {
-    symbol: f"{symbol}.v2"
-    for symbol in (
-        "inox_normalize",
-        "inox_normalize_cotangent",
-        "inox_normalize_where",
-        "inox_cotangent_where",
-        "inox_add_normalize",
-        "inox_add_cotangent",
-        "inox_moments",
-        "inox_centred_sums",
-    )
+    symbol: f"{symbol}.v{number}"
+    for symbol, number in {
+        "inox_normalize": 2,
+        "inox_normalize_cotangent": 2,
+        "inox_normalize_where": 2,
+        "inox_cotangent_where": 2,
+        "inox_add_normalize": 2,
+        "inox_add_cotangent": 3,
+        "inox_moments": 2,
+        "inox_centred_sums": 2,
+    }.items()
 }
 INSTRUCTION_SET = "INOX_INSTRUCTION_SET"
 

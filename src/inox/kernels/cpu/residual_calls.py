@@ -16,8 +16,9 @@ from .views import View, view
 
 Array = jax.Array
 
-# A gate for each row, or each few, is an array of its own, and so is its gradient, which the kernel
-# would have to write in float32 for every element.
+# A gate that differs from row to row, or from few to few, is an array as large as x, and so is its
+# gradient: written for every element in float32, only to be summed again. How many rows share one
+# is told by the shape of an example; a gate for all rows is shared by however many there are.
 _ROWS_OF_A_GATE = 8
 
 
@@ -147,7 +148,10 @@ def add_cotangent(
     flags = [varies(operands[name].shape) for name in ("gate", "scale") if name in operands]
     flags += [gradient_varies(shape, shared) for name, shared in wanted.items() if name in spans]
     found = _view_of_rows(shape, axes, flags)
-    if found is None or ("gate" in operands and found.sizes("N")[0] < _ROWS_OF_A_GATE):
+    if found is None:
+        return None
+    several, rows = found.sizes("PN")
+    if "gate" in operands and several > 1 and rows < _ROWS_OF_A_GATE:
         return None
     seen: View = found
     # Of one type and without a gate, the gradients of x and of the residual are one array.

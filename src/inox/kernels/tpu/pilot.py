@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..kernel import Axes
+from ..mapped_axes import align_varying_axes
 from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, size_of, spaced
 from .lanes import LANES
 
@@ -51,7 +52,11 @@ def slices(
     # it is not, the mean that was found errs by units of itself: so it is found once more.
     of_rows = is_of_rows(x, axes)
     merged = x if of_rows else _merged(x, axes)
-    pilot = no_pilot(x, axes) if of_rows else pilot_of(_sample(merged, x.shape, axes), axes)
+    if of_rows:
+        # Both branches below have to say alike along which mapped axes it varies.
+        pilot, _ = align_varying_axes((no_pilot(x, axes), x))
+    else:
+        pilot = pilot_of(_sample(merged, x.shape, axes), axes)
     found = about(pilot, x, axes, dy, scale, centred=True, sums=apart)
 
     shape, kept = x.shape, pilot.shape

@@ -26,10 +26,13 @@ def mode_of_call(training: Any, own: bool) -> bool:
     return bool(training)
 
 
-def check_momentum(momentum: Any, channels: int) -> None:
-    """Raises where a momentum is no weight between 0 and 1, or not one for all or each channel."""
+def check_momentum(momentum: Any, channels: int | None) -> None:
+    """Raises where a momentum is no weight between 0 and 1, or not one for all or each channel.
+
+    None for a number of channels that is yet to be assigned.
+    """
     check_unit_interval(momentum, "momentum")
-    if np.shape(momentum) not in ((), (channels,)):
+    if channels is not None and np.shape(momentum) not in ((), (channels,)):
         raise ValueError(
             f"momentum must be a scalar, or one value a channel of shape ({channels},); found "
             f"shape {np.shape(momentum)}. Map over several with jax.vmap."

@@ -36,7 +36,8 @@ class RememberingLayer(NormalizationLayer):
 
     def _converted(self, name: str, value: Any) -> Any:
         if name == "momentum" and self._takes_number(name, value):
-            check_momentum(value, self.channels)
+            # A class of one's own may assign it before the channels are.
+            check_momentum(value, getattr(self, "channels", None))
             return static_number(value)
         return super()._converted(name, value)
 
