@@ -14,6 +14,8 @@ TARGET_NAMES = ("h100", "v5e", "v6e")
 PASS_NAMES = ("forward", "backward", "both")
 # Beside the devices, each alone: several of them together.
 TOGETHER = "several"
+# And norms between two matrix products, for each device.
+NETWORK = "network"
 
 
 def _some(known: tuple[str, ...]) -> Any:
@@ -38,10 +40,11 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--only",
-        type=_some((*TARGET_NAMES, TOGETHER)),
+        type=_some((*TARGET_NAMES, TOGETHER, NETWORK)),
         metavar="NAMES",
         help=f"some of the devices ({', '.join(TARGET_NAMES)}), with commas between, and "
-        f"{TOGETHER} for what they exchange where they hold an array together",
+        f"{TOGETHER} for what they exchange where they hold an array together; with {NETWORK} "
+        "norms between two matrix products, and not by themselves",
     )
     parser.add_argument(
         "--cells",
@@ -102,7 +105,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.page_from and (options.update or not options.whole):
         parser.error("--page-from: leave out the other options; it compiles nothing")
     # Parts named by a norm or a pass are parts of the grid.
-    parts = (*TARGET_NAMES, TOGETHER) if options.whole else TARGET_NAMES
+    parts = (*TARGET_NAMES, TOGETHER, NETWORK) if options.whole else TARGET_NAMES
     options.only = options.only or list(parts)
     options.cells = options.cells or list(KINDS)
     options.passes = options.passes or list(PASS_NAMES)
@@ -129,17 +132,23 @@ def printed(results: dict[str, Any]) -> None:
 
 def compiled(options: argparse.Namespace) -> dict[str, Any]:
     """Compiles what was asked for."""
-    from . import cells, contestants, devices, measuring
+    from . import cells, contestants, devices, measuring, networks
 
-    targets = [name for name in options.only if name != TOGETHER]
-    wanted = cells.chosen(targets, options.cells, options.passes, options.quick)
-    if not wanted and TOGETHER not in options.only:
+    targets = [name for name in options.only if name in TARGET_NAMES]
+    between = NETWORK in options.only
+    by_itself = options.whole or not between
+    chosen = targets if by_itself else ()
+    wanted = cells.chosen(chosen, options.cells, options.passes, options.quick)
+    if not wanted and TOGETHER not in options.only and not between:
         raise SystemExit("--quick has no program of these norms and passes: leave it out")
     return {
         "date": date.today().isoformat(),
         "versions": versions(DISTRIBUTIONS),
         "records": measuring.measured(wanted, ("ours",) if options.ours else contestants.NAMES),
         "devices": devices.measured(devices.SEVERAL) if TOGETHER in options.only else [],
+        "networks": networks.measured(targets or list(TARGET_NAMES), options.cells, measuring.say)
+        if between
+        else [],
     }
 
 
@@ -148,7 +157,7 @@ def list_kernels(options: argparse.Namespace) -> None:
     from . import cells, listing
     from .targets import TARGETS
 
-    targets = [name for name in options.only if name != TOGETHER]
+    targets = [name for name in options.only if name in TARGET_NAMES]
     for target, cell, which in cells.chosen(targets, options.cells, options.passes, options.quick):
         for name in options.kernels:
             print(*listing.listed(TARGETS[target], cell, which, name), sep="\n", flush=True)

@@ -42,7 +42,8 @@ def floor(which: str) -> Function:
     }[which]
 
 
-def _shapes(cell: Cell, channels_first: bool) -> list[Any]:
+def shapes(cell: Cell, channels_first: bool) -> list[Any]:
+    """Of x, the gradient of y, and the parameters."""
     shape = cell.shape
     if channels_first:
         shape = (shape[0], shape[-1], *shape[1:-1])
@@ -54,9 +55,9 @@ def _shapes(cell: Cell, channels_first: bool) -> list[Any]:
 def program(name: str, cell: Cell, which: str) -> tuple[Function, list[Any]]:
     """The function, and the shapes it is compiled for."""
     if name == "floor":
-        return floor(which), _shapes(cell, False)[:2]
+        return floor(which), shapes(cell, False)[:2]
     contestant: Contestant = CONTESTANTS[name]
     norm = contestant.norm(cell)
     if norm is None:
         raise ValueError(f"{contestant.label} has no {cell.title}")
-    return _with_pass(norm, which), _shapes(cell, contestant.channels_first(cell))
+    return _with_pass(norm, which), shapes(cell, contestant.channels_first(cell))

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "platforms.md"
 RESULTS = ROOT / "benchmarks" / "results" / "platforms"
 PART = "compiled"
+LISTS = ("records", "devices", "networks")
 
 
 def part(results: Results, source: str) -> str:
@@ -33,7 +34,7 @@ def save(results: Results, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     held = {name: value for name, value in results.items() if not isinstance(value, list)}
     text = json.dumps(held, ensure_ascii=False)[:-1]
-    for name in ("records", "devices"):
+    for name in (name for name in LISTS if name in results):
         lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in results[name])
         text += f',\n"{name}": [\n{lines}\n]'
     path.write_text(text + "}\n", encoding="utf-8")
@@ -58,7 +59,7 @@ def newest() -> Path:
 def _identity(record: dict[str, Any]) -> tuple[Any, ...]:
     cell = record["cell"]
     named = (cell["kind"], *cell["shape"], cell["dtype"])
-    return record["target"], named, record["pass"], record.get("split")
+    return record["target"], named, record.get("pass"), record.get("split")
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -76,8 +77,9 @@ def updated(whole: Results, again: Results) -> Results:
             f"{again['versions']}. Compile everything again, with make platforms."
         )
     found = {**whole, "date": again["date"]}
-    for name in ("records", "devices"):
-        fresh = {_identity(record): record for record in again[name]}
-        kept = [_merged(record, fresh.pop(_identity(record), record)) for record in whole[name]]
+    for name in LISTS:
+        fresh = {_identity(record): record for record in again.get(name, [])}
+        held = whole.get(name, [])
+        kept = [_merged(record, fresh.pop(_identity(record), record)) for record in held]
         found[name] = kept + list(fresh.values())
     return found

@@ -8,7 +8,7 @@ from typing import Any
 from ..speed.cells import DASH, from_record
 from ..speed.contestants import LABELS
 from ..speed.tables import Table, number
-from . import devices
+from . import devices, networks
 from .cells import PASSES
 from .contestants import NAMES, PEERS
 from .targets import TARGETS
@@ -184,6 +184,37 @@ def temporary_table(results: Results) -> Table:
     return Table("Temporary memory", note, ["", *PEOPLE], rows)
 
 
+def network_tables(results: Results) -> Iterator[Table]:
+    """What a norm between two matrix products adds to them, forward and in a training step."""
+    for target, named in TARGETS.items():
+        records = [r for r in results.get("networks", []) if r["target"] == target]
+        if not records:
+            continue
+        rows, against = [], {which: [] for which in networks.UNITS}
+        for record in records:
+            found = record["programs"]
+            cells = [
+                " / ".join(number(found[name][which]) for which in networks.UNITS)
+                if found.get(name)
+                else DASH
+                for name in networks.NAMES
+            ]
+            for which, ratios in against.items():
+                best = min(found[name][which] for name in PEERS if found.get(name))
+                if best > 0:
+                    ratios.append(found["ours"][which] / best)
+            rows.append([title(record), *cells])
+        means = " / ".join(_mean(ratios) for ratios in against.values())
+        least = " / ".join(map(str, networks.UNITS.values()))
+        note = (
+            "Passes over x that a norm between two matrix products adds to them, forward / in a "
+            f"training step; a norm that is a kernel of its own makes {least} at least. "
+            f"Ours over the best peer, geometric mean: {means}."
+        )
+        head = ["", *(LABELS[name] for name in networks.NAMES)]
+        yield Table(f"{named.title}, in a network", note, head, rows)
+
+
 def device_table(results: Results) -> Table:
     """Exchanges between devices, and their bytes."""
     rows = []
@@ -206,5 +237,10 @@ def all_tables(results: Results) -> list[Table]:
     found = [summary(results)]
     for target in TARGETS:
         found += target_tables(results, target)
-    found += [device_table(results), temporary_table(results), compile_table(results)]
+    found += [
+        *network_tables(results),
+        device_table(results),
+        temporary_table(results),
+        compile_table(results),
+    ]
     return [table for table in found if table.rows]
