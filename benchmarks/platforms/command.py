@@ -14,7 +14,7 @@ TARGET_NAMES = ("h100", "v5e", "v6e")
 PASS_NAMES = ("forward", "backward", "both")
 # Beside the devices, each alone: several of them together.
 TOGETHER = "several"
-# And norms between two matrix products, for each device.
+# And norms between two matrix products.
 NETWORK = "network"
 
 
@@ -43,8 +43,8 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         type=_some((*TARGET_NAMES, TOGETHER, NETWORK)),
         metavar="NAMES",
         help=f"some of the devices ({', '.join(TARGET_NAMES)}), with commas between, and "
-        f"{TOGETHER} for what they exchange where they hold an array together; with {NETWORK} "
-        "norms between two matrix products, and not by themselves",
+        f"{TOGETHER} for what they exchange where they hold an array together, and {NETWORK} for "
+        "norms between two matrix products on H100",
     )
     parser.add_argument(
         "--cells",
@@ -102,6 +102,11 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         options.update or options.page_from or options.kernels or not options.whole
     ):
         parser.error("--check: leave out the other options; it compiles cells of its own")
+    if NETWORK in (options.only or ()) and (options.quick or options.passes or options.kernels):
+        parser.error(
+            f"--only {NETWORK}: leave out --quick, --passes and --kernels; they are of "
+            "norms by themselves"
+        )
     if options.page_from and (options.update or not options.whole):
         parser.error("--page-from: leave out the other options; it compiles nothing")
     # Parts named by a norm or a pass are parts of the grid.
@@ -135,19 +140,18 @@ def compiled(options: argparse.Namespace) -> dict[str, Any]:
     from . import cells, contestants, devices, measuring, networks
 
     targets = [name for name in options.only if name in TARGET_NAMES]
-    between = NETWORK in options.only
-    by_itself = options.whole or not between
-    chosen = targets if by_itself else ()
-    wanted = cells.chosen(chosen, options.cells, options.passes, options.quick)
-    if not wanted and TOGETHER not in options.only and not between:
+    wanted = cells.chosen(targets, options.cells, options.passes, options.quick)
+    if not wanted and not {TOGETHER, NETWORK} & set(options.only):
         raise SystemExit("--quick has no program of these norms and passes: leave it out")
     return {
         "date": date.today().isoformat(),
         "versions": versions(DISTRIBUTIONS),
         "records": measuring.measured(wanted, ("ours",) if options.ours else contestants.NAMES),
         "devices": devices.measured(devices.SEVERAL) if TOGETHER in options.only else [],
-        "networks": networks.measured(targets or list(TARGET_NAMES), options.cells, measuring.say)
-        if between
+        "networks": networks.measured(
+            options.cells, ("ours",) if options.ours else networks.NAMES, measuring.say
+        )
+        if NETWORK in options.only
         else [],
     }
 

@@ -194,22 +194,24 @@ def network_tables(results: Results) -> Iterator[Table]:
         for record in records:
             found = record["programs"]
             cells = [
-                " / ".join(number(found[name][which]) for which in networks.UNITS)
-                if found.get(name)
-                else DASH
+                " / ".join(_told(found.get(name, {}).get(which)) for which in networks.UNITS)
+                if "refused" not in found.get(name, {})
+                else "refused"
                 for name in networks.NAMES
             ]
             for which, ratios in against.items():
-                best = min(found[name][which] for name in PEERS if found.get(name))
-                if best > 0:
-                    ratios.append(found["ours"][which] / best)
+                known = [found[name][which] for name in PEERS if which in found.get(name, {})]
+                ours = found.get("ours", {}).get(which)
+                if ours and known:
+                    ratios.append(ours / min(known))
             rows.append([title(record), *cells])
         means = " / ".join(_mean(ratios) for ratios in against.values())
         least = " / ".join(map(str, networks.UNITS.values()))
         note = (
             "Passes over x that a norm between two matrix products adds to them, forward / in a "
             f"training step; a norm that is a kernel of its own makes {least} at least. "
-            f"Ours over the best peer, geometric mean: {means}."
+            f"Ours over the best peer, geometric mean: {means}. Equinox's batch and group norm "
+            "take channels first; theirs hold the transposes that its products need."
         )
         head = ["", *(LABELS[name] for name in networks.NAMES)]
         yield Table(f"{named.title}, in a network", note, head, rows)

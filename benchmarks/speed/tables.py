@@ -116,7 +116,8 @@ def residual_table(results: Results) -> list[Table]:
         return []
     note = (
         "The sum and its norm in one pass, in the first column; times that, the sum and then the "
-        "norm of whom the column names."
+        "norm of whom the column names. Of the rounded sum: in one pass, too, with "
+        "`normalize_rounded=True`, in half types."
     )
     titles = [f"{cell_title(r)}, {PASS_NAMES[r['pass']]}" for r in records]
     return [_timed(results, "A residual and its norm", note, records, titles, "", "one_pass")]

@@ -81,9 +81,13 @@ __attribute__((noinline, cold)) void map_again(const Columns& in, const ColumnMa
     const double found = load_one(y + c);
     if (found - found == 0) continue;
     const int64_t column = begin + c;
-    double v = (load_one(x + c) - in.shift[column]) * map.factor[column] + map.offset[column];
-    if constexpr (cotangent) v += load_one(t + c) * map.t_factor[column];
-    store(y + c, broadcast(v), 1);
+    // As map_columns has it, to the bit.
+    const Doubles d = broadcast(load_one(x + c) - in.shift[column]);
+    Doubles v = fused(d, broadcast(map.factor[column]), broadcast(map.offset[column]));
+    if constexpr (cotangent) {
+      v = fused(broadcast(load_one(t + c)), broadcast(map.t_factor[column]), v);
+    }
+    store(y + c, v, 1);
   }
 }
 

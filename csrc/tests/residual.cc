@@ -109,7 +109,7 @@ std::string run_residual(const Kernels& kernels, uint64_t seed, int64_t budget, 
   call.norm.dscale = dscale.data(), call.norm.dbias = dbias.data();
   // r is kept where it is what was normalized.
   if (is_kept && (of_rounded || of_sum == sums)) call.total = r.data();
-  // What is absent, or not wanted: something always is.
+  // What is absent, or not wanted; dx or dresidual always is.
   const bool has_dr = random.below(4), wants_dgate = gated && random.below(4);
   if (has_dr) call.dr = dr.data();
   // Without a gate the gradients of one type are one array.

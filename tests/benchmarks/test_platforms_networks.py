@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.platforms import contestants, networks, tables
+from benchmarks.platforms import command, contestants, networks, tables
 from benchmarks.platforms.devices import CPU
 from benchmarks.speed.cells import Cell
 from benchmarks.speed.contestants import CONTESTANTS
@@ -57,7 +57,7 @@ RESULTS = {
                 "ours": {"forward": 2.0, "step": 6.0},
                 "ours_xla": {"forward": 3.0, "step": 9.0},
                 "flax": {"forward": 4.0, "step": 12.0},
-                "equinox": {},
+                "equinox": {"refused": "too large"},
             },
         }
     ]
@@ -67,6 +67,13 @@ RESULTS = {
 def test_the_table_tells_passes_and_what_was_refused():
     (table,) = tables.network_tables(RESULTS)
     assert table.title == "H100, in a network"
-    assert table.rows[0][1:] == ["2.00 / 6.00", "3.00 / 9.00", "4.00 / 12.0", tables.DASH]
+    assert table.rows[0][1:] == ["2.00 / 6.00", "3.00 / 9.00", "4.00 / 12.0", "refused"]
     assert "geometric mean: 0.50 / 0.50" in table.note
     assert list(tables.network_tables({})) == []
+
+
+@pytest.mark.parametrize("options", [["--quick"], ["--passes", "both"], ["--kernels", "ours"]])
+def test_options_of_norms_by_themselves_are_refused(options, capsys):
+    with pytest.raises(SystemExit):
+        command.parsed(["--only", "network", *options])
+    assert "leave out --quick, --passes and --kernels" in capsys.readouterr().err

@@ -191,6 +191,27 @@ def test_a_gate_that_all_rows_share_keeps_the_bits_of_a_row_in_any_batch(rng):
         np.testing.assert_array_equal(np.asarray(of_whole)[5:8], np.asarray(of_part))
 
 
+def test_a_sample_with_a_gate_has_the_bits_that_it_has_alone(rng):
+    """However few rows share a gate: a sample by itself goes the way that it goes among others."""
+    arrays = drawn(rng, (6, 3, 96), TYPES[1], True, True)
+    dy, dr = (rng.normal(size=(6, 3, 96)).astype(jnp.bfloat16) for _ in range(2))
+    shared = {name: arrays[name] for name in ("scale", "bias")}
+
+    @jax.jit
+    def both(x, residual, gate, dy, dr):
+        def call(x, residual, gate):
+            return functional.add_layer_norm(x, residual, gate=gate, **shared)
+
+        results, pullback = jax.vjp(call, x, residual, gate)
+        return *results, *pullback((dy, dr))
+
+    operands = arrays["x"], arrays["residual"], arrays["gate"], dy, dr
+    whole = both(*operands)
+    for i in range(6):
+        for of_whole, alone in zip(whole, both(*(a[i : i + 1] for a in operands)), strict=True):
+            np.testing.assert_array_equal(np.asarray(of_whole)[i : i + 1], np.asarray(alone))
+
+
 def test_a_gate_for_every_row_is_left_to_the_formulas(rng):
     """Its gradient would be an array as large as x in float32, only to be summed again."""
     arrays = drawn(rng, (3, 16, 96), TYPES[0], False, True)

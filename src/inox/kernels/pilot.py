@@ -8,10 +8,11 @@ A number :math:`p` near the mean, the mean of a few elements of the slice, is kn
 needs one pass. The difference cancels as :math:`1 + 2 \delta^2 / v`: nothing to speak of where
 :math:`p` is within the spread of the data, all of it where the sample happens to be far away. That
 is seen from the result, so the pass is made again about :math:`p + \delta` if any slice has
-:math:`\delta^2 > v`: with 32 elements of a normal distribution a matter of 5.6 standard errors.
-Data in which that happens all the time (a sample of padding in each batch) takes one pass more, as
-many as where the mean is found first. Equal numbers are among them: the second pass is about the
-number nearest to their mean, which is themselves, so that their deviation is exactly 0.
+:math:`\delta^2 > v` (or is not finite): with 32 elements of a normal distribution a matter of 5.6
+standard errors. Data in which that happens all the time (a sample of padding in each batch) takes
+one pass more, as many as where the mean is found first. Equal numbers are among them: the second
+pass is about the number nearest to their mean, which is themselves, so that their deviation is
+exactly 0.
 
 RMS norm has the same without a mean: :math:`p = \delta = 0`, and nothing to repeat.
 

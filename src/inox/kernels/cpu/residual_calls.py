@@ -16,11 +16,6 @@ from .views import View, view
 
 Array = jax.Array
 
-# A gate that differs from row to row, or from few to few, is an array as large as x, and so is its
-# gradient: written for every element in float32, only to be summed again. How many rows share one
-# is told by the shape of an example; a gate for all rows is shared by however many there are.
-_ROWS_OF_A_GATE = 8
-
 
 def _view_of_rows(
     shape: tuple[int, ...], axes: Axes, varying: Sequence[Sequence[bool]]
@@ -115,8 +110,15 @@ def add_cotangent(
     outputs: tuple[tuple[str, Axes, np.dtype], ...],
     dtypes: tuple[np.dtype, np.dtype],
 ) -> Run | None:
-    """The kernel of `add_normalize_cotangent`."""
+    """The kernel of `add_normalize_cotangent`.
+
+    None for a gate that is one number a row: it and its gradient would be written for each element,
+    in float32, which takes twice as long as the formulas. How many rows share a gate decides
+    nothing, since that differs with the batch, and a row is to have the same bits in each.
+    """
     if "dy" not in operands:
+        return None
+    if "gate" in operands and all(operands["gate"].shape[axis] == 1 for axis in axes):
         return None
     element, of_sum = dtypes
     wanted = {name: shared for name, shared, _ in outputs}
@@ -149,9 +151,6 @@ def add_cotangent(
     flags += [gradient_varies(shape, shared) for name, shared in wanted.items() if name in spans]
     found = _view_of_rows(shape, axes, flags)
     if found is None:
-        return None
-    several, rows = found.sizes("PN")
-    if "gate" in operands and several > 1 and rows < _ROWS_OF_A_GATE:
         return None
     seen: View = found
     # Of one type and without a gate, the gradients of x and of the residual are one array.
