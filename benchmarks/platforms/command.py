@@ -209,7 +209,8 @@ def main() -> int:
     printed(shown)
     if options.bars:
         print(checking.source(shown["records"]))
-    told_broken(shown["records"])
+    if shown["records"]:
+        told_broken(shown["records"])
     written = []
     if not options.page_from:
         page.save(results, path)
