@@ -6,6 +6,7 @@ is the reference, is one kernel on GPUs where a slice is a row of up to :data:`R
 three or more passes everywhere else; :mod:`.pilot` takes one.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..kernel import Axes, Kernel, Run
 from ..pilot import Slices, affine, gradients, normalized, plain, size_of, split_mean
 from .joint_sums import staged_sum
 from .pilot import slices
+from .short_rows import gradients_of_short_rows, is_short
 
 Array = jax.Array
 
@@ -103,7 +105,12 @@ def _cotangent(
     x, dy = operands["x"], operands["dy"]
     if not plain(operands, axes) or x.shape != dy.shape:
         return None
-    if any(name == "epsilon_tangent" for name, _ in outputs) or size_of(x, axes) < SHORT:
+    if any(name == "epsilon_tangent" for name, _ in outputs):
+        return None
+    parameters = any(name != "x_tangent" for name, _ in outputs)
+    if centred and parameters and is_short(x, axes):
+        return functools.partial(gradients_of_short_rows, outputs=outputs)
+    if size_of(x, axes) < SHORT:
         return None
 
     def run(
