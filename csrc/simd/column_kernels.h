@@ -10,14 +10,6 @@
 
 namespace inox::INOX_UNIT {
 
-// Calls body(i) for every full vector of columns, and body(i, count) for what is left.
-template <class Body>
-INOX_INLINE void for_each_vector(int64_t width, Body body) {
-  int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes) body(i);
-  if (i < width) body(i, width - i);
-}
-
 // Rows from this length on are read further ahead than the processor does by itself: the next eight
 // rows are eight streams to it, of which each is new.
 inline constexpr int64_t kLongRowBytes = 256;

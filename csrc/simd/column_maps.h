@@ -93,7 +93,6 @@ __attribute__((noinline, cold)) void map_again(const Columns& in, const ColumnMa
 
 template <bool cotangent, class T>
 INOX_INLINE void map_columns_in_singles(const Columns& in, const ColumnMap& map) {
-  constexpr int64_t lanes = kLanesOf<Singles>;
   MapInSingles singles;
   for (int64_t begin = 0; begin < in.width; begin += kMapStrip) {
     const int64_t width = in.width - begin < kMapStrip ? in.width - begin : kMapStrip;
@@ -113,7 +112,7 @@ INOX_INLINE void map_columns_in_singles(const Columns& in, const ColumnMap& map)
       const T* t = cotangent ? (const T*)in.t + at : nullptr;
       T* y = (T*)in.y + at;
       Singles lost = {};  // NaN where a result is not finite
-      auto body = [&](int64_t i, auto... count) __attribute__((always_inline)) {
+      for_each_vector<Singles>(width, [&](int64_t i, auto... count) __attribute__((always_inline)) {
         const Singles d =
             load<Singles>(x + i, count...) - load<Singles>(singles.shift + i, count...);
         Singles v = fused(d, load<Singles>(singles.factor + i, count...),
@@ -124,10 +123,7 @@ INOX_INLINE void map_columns_in_singles(const Columns& in, const ColumnMap& map)
         }
         lost = fused(v, Singles{}, lost);
         store(y + i, v, count...);
-      };
-      int64_t i = 0;
-      for (; i + lanes <= width; i += lanes) body(i);
-      if (i < width) body(i, width - i);
+      });
       const Doubles sums = total(lost);
       double sum = 0;
       for (int lane = 0; lane < kLanes; ++lane) sum += sums[lane];

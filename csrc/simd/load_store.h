@@ -184,6 +184,14 @@ static __attribute__((noinline)) void store(T* to, V v, int64_t count) {
 }
 #endif
 
+// Calls body(i) for whole vectors of a run of numbers, and body(i, count) for what is left.
+template <class V = Doubles, class Body>
+INOX_INLINE void for_each_vector(int64_t count, Body body) {
+  int64_t i = 0;
+  for (; i + kLanesOf<V> <= count; i += kLanesOf<V>) body(i);
+  if (i < count) body(i, count - i);
+}
+
 // A single element; of a half type by way of a vector of it.
 template <class T>
 INOX_INLINE double load_one(const T* from) {

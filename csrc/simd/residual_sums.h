@@ -14,14 +14,6 @@ namespace inox::INOX_UNIT {
 template <class T>
 using AccumulatorVector = std::conditional_t<sizeof(T) == 8, Doubles, Singles>;
 
-// Calls body(i) for whole vectors of a run of numbers, and body(i, count) for what is left.
-template <class V, class Body>
-INOX_INLINE void for_each_vector(int64_t count, Body body) {
-  int64_t i = 0;
-  for (; i + kLanesOf<V> <= count; i += kLanesOf<V>) body(i);
-  if (i < count) body(i, count - i);
-}
-
 // Past the caches lines are stored whole: what a vector of the accumulator type leaves in a half
 // type is half a line or a quarter, in order, which the processor puts together.
 template <class V, class T, class... Count>

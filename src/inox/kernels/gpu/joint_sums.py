@@ -53,6 +53,12 @@ def _reduced(terms: Sequence[Array], dimensions: Sequence[int]) -> list[Array]:
     return [total.reshape(kept) for total in lax.reduce(tuple(terms), zeros, add, dimensions)]
 
 
+def total(terms: Array, axes: Axes) -> Array:
+    """A sum for the gradient of a parameter; dimensions kept."""
+    rank = terms.ndim
+    return staged_sum(terms, [i for i in range(rank) if i - rank in axes and terms.shape[i] > 1])
+
+
 def staged_sum(x: Array, dimensions: Sequence[int]) -> Array:
     """The sum of columns in two stages that stay apart; dimensions kept with size 1."""
     rows = math.prod(x.shape[i] for i in dimensions)

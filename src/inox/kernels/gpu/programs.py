@@ -17,7 +17,7 @@ from jax import lax
 from ..arithmetic import scale_of_squares
 from ..kernel import Axes, Kernel, Run
 from ..pilot import Slices, affine, gradients, normalized, plain, size_of, split_mean
-from .joint_sums import staged_sum
+from .joint_sums import total
 from .pilot import slices
 from .short_rows import gradients_of_short_rows, is_short
 
@@ -119,15 +119,9 @@ def _cotangent(
         found = slices(x, axes, dy, scale, centred=centred)
         # What both steps have in common would be written by the first for the second.
         x, dy = lax.optimization_barrier((x, dy))
-        return gradients(found, dy, x, epsilon, scale, outputs, _total)
+        return gradients(found, dy, x, epsilon, scale, outputs, total)
 
     return run
-
-
-def _total(terms: Array, axes: Axes) -> Array:
-    """A sum for the gradient of a parameter."""
-    rank = terms.ndim
-    return staged_sum(terms, [i for i in range(rank) if i - rank in axes and terms.shape[i] > 1])
 
 
 PROGRAMS: Mapping[str, Kernel] = {

@@ -14,7 +14,6 @@ left, :math:`c = \langle x - m \rangle`, and the mean square of :math:`d = (x - 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +21,13 @@ from jax import lax
 
 from ..arithmetic import levelled, scale_of_squares
 from ..kernel import Axes
-from ..pilot import Slices, size_of
-from .joint_sums import staged_sum
+from ..pilot import Slices, gradients, size_of
+from .joint_sums import total
 
 Array = jax.Array
 
 # So many elements stand side by side.
 LONGEST = 16
-
-
-class _Sums(NamedTuple):
-    """Means of rows, by one way to add them up."""
-
-    mean: Array
-    offset: Array
-    variance: Array
 
 
 def is_short(x: Array, axes: Axes) -> bool:
@@ -53,7 +44,7 @@ def _added(terms: Sequence[Array]) -> Array:
     return terms[0]
 
 
-def _side_by_side(x: Array) -> _Sums:
+def _side_by_side(x: Array) -> Slices:
     """The moments of rows, of their elements one by one."""
     length = x.shape[-1]
     number = jnp.asarray(length, x.dtype)
@@ -63,10 +54,10 @@ def _side_by_side(x: Array) -> _Sums:
     apart = [element - mean for element in elements]
     offset = _added(apart) / number
     squares = [lax.square((d - offset) * small) for d in apart]
-    return _Sums(mean, offset, _added(squares) / number / lax.square(small))
+    return Slices(mean, offset, _added(squares) / number / lax.square(small))
 
 
-def _along(x: Array) -> _Sums:
+def _along(x: Array) -> Slices:
     """The same by reductions, which with a map after them are one kernel."""
     number = jnp.asarray(x.shape[-1], x.dtype)
     small = jnp.asarray(scale_of_squares(x.shape[-1]), x.dtype)
@@ -74,20 +65,15 @@ def _along(x: Array) -> _Sums:
     apart = x - mean
     offset = jnp.sum(apart, -1, keepdims=True) / number
     square = jnp.sum(lax.square((apart - offset) * small), -1, keepdims=True)
-    return _Sums(mean, offset, square / number / lax.square(small))
+    return Slices(mean, offset, square / number / lax.square(small))
 
 
-def _dx(dy: Array, x: Array, epsilon: Array, scale: Array | None) -> Array:
-    """The gradient of x, as :func:`..pilot.gradients` has it."""
+def _with_products(found: Slices, g: Array, x: Array) -> Slices:
+    """The same with the means of g and of g times the deviation."""
     number = jnp.asarray(x.shape[-1], x.dtype)
-    g = dy if scale is None else dy * scale
-    sums = _along(x)
-    deviation = (x - sums.mean) - sums.offset
-    rstd, power, denominator = Slices(*sums).reciprocal_deviation(epsilon)
     of_g = jnp.sum(g, -1, keepdims=True) / number
-    of_product = jnp.sum(g * deviation, -1, keepdims=True) / number
-    along = ((of_product * power) / denominator) * power
-    return rstd * ((g - of_g) - deviation * along)
+    of_product = jnp.sum(g * found.deviation(x), -1, keepdims=True) / number
+    return found._replace(of_g=of_g, of_product=of_product)
 
 
 def gradients_of_short_rows(
@@ -100,17 +86,17 @@ def gradients_of_short_rows(
 ) -> tuple[Array, ...]:
     """The gradients that `outputs` lists: of x, and of scale and bias, summed over axes."""
     wide, g = x.astype(epsilon.dtype), dy.astype(epsilon.dtype)
-    sums = _side_by_side(wide)
-    rstd = Slices(*sums).reciprocal_deviation(epsilon)[0]
-    factor = levelled(rstd, sums.variance, sums.mean)
+    written = _side_by_side(wide)
+    rstd = written.reciprocal_deviation(epsilon)[0]
+    factor = levelled(rstd, written.variance, written.pilot)
     # Written, and not formed again for each element of the sums.
-    mean, offset, factor = lax.optimization_barrier((sums.mean, sums.offset, factor))
-    found = []
+    pilot, offset, factor = lax.optimization_barrier((written.pilot, written.offset, factor))
+    results: list[Array] = []
     for name, shared in outputs:
         if name == "x_tangent":
-            found.append(_dx(g, wide, epsilon, scale).astype(x.dtype))
+            of_x = _with_products(_along(wide), g if scale is None else g * scale, wide)
+            results += gradients(of_x, dy, x, epsilon, scale, ((name, shared),), total)
             continue
-        terms = g * (((wide - mean) - offset) * factor) if name == "scale_tangent" else g
-        dimensions = [i for i in range(x.ndim) if i - x.ndim in shared and x.shape[i] > 1]
-        found.append(staged_sum(terms, dimensions))
-    return tuple(found)
+        xhat = ((wide - pilot) - offset) * factor
+        results.append(total(g * xhat if name == "scale_tangent" else g, shared))
+    return tuple(results)

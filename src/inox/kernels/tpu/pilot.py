@@ -15,7 +15,7 @@ from jax import lax
 
 from ..kernel import Axes
 from ..mapped_axes import align_varying_axes
-from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, size_of, spaced
+from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, spaced
 from .lanes import LANES
 
 Array = jax.Array
@@ -50,8 +50,8 @@ def slices(
     # Of rows no part is sampled: where their channels stand in the lanes' place, one of them is an
     # eighth of x to read. They are looked at about 0, which for most is near their mean, and where
     # it is not, the mean that was found errs by units of itself: so it is found once more.
-    of_rows = is_of_rows(x, axes)
-    merged = x if of_rows else _merged(x, axes)
+    of_rows = _are_rows(x.shape, axes)
+    merged = _merged(x, axes)
     if of_rows:
         # Both branches below have to say alike along which mapped axes it varies.
         pilot, _ = align_varying_axes((no_pilot(x, axes), x))
@@ -81,8 +81,7 @@ def slices(
     def enough(x: Array, dy: Array | None) -> list[Array]:
         return _flat(found)
 
-    given = [None if a is None else a if of_rows else _merged(a, axes) for a in (x, dy)]
-    given = [None if array is None else turn(array) for array in given]
+    given = [None if array is None else turn(_merged(array, axes)) for array in (x, dy)]
     chosen = lax.cond(is_far(found), again, enough, *given)
     return Squeezed(*(array.reshape(kept) for array in chosen))
 
@@ -109,14 +108,14 @@ def _in_lanes(shape: Sequence[int]) -> int:
     return min(range(-1, -len(shape) - 1, -1), key=filled)
 
 
-def is_of_rows(x: Array, axes: Axes) -> bool:
+def _are_rows(shape: Sequence[int], axes: Axes) -> bool:
     """Whether slices are the last axis."""
-    return -1 in axes and size_of(x, axes) == x.shape[-1]
+    return -1 in axes and all(shape[axis] == 1 for axis in axes if axis != -1)
 
 
 def is_grouped(shape: Sequence[int], axes: Axes) -> bool:
-    """Whether slices take a part of the channels, which are seen as groups."""
-    return -1 in axes and len(shape) > 1 and -2 not in axes
+    """Whether slices take a part of the channels, which are seen as groups, and more than that."""
+    return -1 in axes and len(shape) > 1 and -2 not in axes and not _are_rows(shape, axes)
 
 
 def _merged(x: Array, axes: Axes) -> Array:

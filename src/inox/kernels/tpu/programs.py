@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from ..kernel import Axes, Kernel, Run
 from ..pilot import gradients, normalized, plain, size_of, split_mean
 from .lanes import LANES
-from .pilot import is_grouped, is_of_rows, slices
+from .pilot import is_grouped, slices
 
 Array = jax.Array
 
@@ -42,7 +42,7 @@ def _suits(operands: Mapping[str, Any], axes: Axes) -> bool:
         return False
     if math.prod(x.shape) * x.dtype.itemsize < LARGE:
         return False
-    if -1 not in axes or is_of_rows(x, axes):
+    if -1 not in axes:
         return True
     return not is_grouped(x.shape, axes) or x.shape[-1] < LANES or x.shape[-2] == 1
 
