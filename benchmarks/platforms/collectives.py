@@ -35,8 +35,9 @@ def _within(program: Program, computation: str, times: int) -> Iterator[Collecti
             results = moved(program, line, types)[1]
             yield Collective(kind, sum(array.unpadded for array in results), times)
         # A compiler may put an exchange into a fusion, or run it beside other work.
+        trips = 1 if line.trips is None else line.trips
         for name in line.called():
-            yield from _within(program, name, times * line.trips)
+            yield from _within(program, name, times * trips)
 
 
 def collectives(program: Program) -> list[Collective]:

@@ -4,8 +4,8 @@ A kernel is an instruction of the computation that starts, or of a loop or a cal
 fusion nothing reaches the memory. Counted are operands and results in the device's main memory,
 each once: a kernel that reads an array twice over, with the second reading from a cache or not, is
 not told from one that reads it once. Of a choice made while the program runs the branch that moves
-least is counted: the others are for data that are rare. Instructions on single numbers are left
-out.
+least is counted, and of a loop whose number of rounds is up to the data no round: the others are
+for data that are rare. Instructions on single numbers are left out.
 """
 
 import re
@@ -117,6 +117,8 @@ def _kernels(program: Program, computation: str, times: int) -> Iterator[Kernel]
         if line.opcode in WITHOUT_KERNEL or line.opcode.endswith(("-done", "-update")):
             continue
         if line.opcode in ENTERED:
+            if line.trips is None:
+                continue
             called = [name for name in line.called() if name in program.computations]
             entered = [list(_kernels(program, name, times * line.trips)) for name in called]
             if line.opcode == "conditional":

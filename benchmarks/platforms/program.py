@@ -94,10 +94,12 @@ class Instruction:
         return [name for group in found for name in re.findall(r"%([\w.\-]+)", group)]
 
     @property
-    def trips(self) -> int:
-        """How often a loop runs; once where the compiler doesn't say."""
+    def trips(self) -> int | None:
+        """How often a loop runs, and once for what is none; None where that is up to the data."""
         told = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', self.attributes)
-        return int(told[1]) if told else 1
+        if told:
+            return int(told[1])
+        return None if self.opcode == "while" else 1
 
 
 @dataclass

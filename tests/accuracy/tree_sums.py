@@ -49,7 +49,20 @@ def _results(equation: Any, operands: list[Any]) -> Sequence[Any]:
     if name == "cond":
         branches = [_branch(closed) for closed in parameters["branches"]]
         return lax.switch(operands[0], branches, *operands[1:])
+    if name == "while":
+        return _repeated(parameters, operands)
     return bind_again(equation, operands, parameters)
+
+
+def _repeated(parameters: Any, operands: list[Any]) -> Any:
+    of_condition, of_body = parameters["cond_nconsts"], parameters["body_nconsts"]
+    first, second, state = (
+        operands[:of_condition],
+        operands[of_condition : of_condition + of_body],
+        operands[of_condition + of_body :],
+    )
+    condition, body = _branch(parameters["cond_jaxpr"]), _branch(parameters["body_jaxpr"])
+    return lax.while_loop(lambda s: condition(*first, *s)[0], lambda s: body(*second, *s), state)
 
 
 def _branch(closed: Any) -> Callable[..., Any]:

@@ -127,6 +127,20 @@ def nearer(found: Slices) -> Array:
     return found.pilot + pinned(found.offset)
 
 
+def once_more(moments: Callable[[Array], Slices], found: Slices) -> Slices:
+    """`found`, or where a pilot was no good, the moments about the nearer ones.
+
+    A loop of one round or none: it replaces its arrays where they lie, while of a choice between
+    two branches XLA copies what one of them passes on, a kernel for each array.
+    """
+
+    def again(state: tuple[Array, Slices]) -> tuple[Array, Slices]:
+        far, found = state
+        return far ^ far, moments(nearer(found))
+
+    return lax.while_loop(lambda state: state[0], again, (is_far(found), found))[1]
+
+
 def about(
     pilot: Array,
     x: Array,

@@ -4,7 +4,7 @@ import jax
 from jax import lax
 
 from ..kernel import Axes
-from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, spaced
+from ..pilot import SAMPLE, Slices, about, no_pilot, once_more, pilot_of, spaced
 from .joint_sums import joint_sums
 
 Array = jax.Array
@@ -22,13 +22,11 @@ def slices(
     if not centred:
         zero = no_pilot(x, axes)
         return about(zero, x, axes, dy, scale, centred=False, sums=joint_sums)
-    pilot = pilot_of(_sample(x, axes), axes)
-    found = about(pilot, x, axes, dy, scale, centred=True, sums=joint_sums)
 
-    def again() -> Slices:
-        return about(nearer(found), x, axes, dy, scale, centred=True, sums=joint_sums)
+    def moments(pilot: Array) -> Slices:
+        return about(pilot, x, axes, dy, scale, centred=True, sums=joint_sums)
 
-    return lax.cond(is_far(found), again, lambda: found)
+    return once_more(moments, moments(pilot_of(_sample(x, axes), axes)))
 
 
 def _sample(x: Array, axes: Axes) -> Array:

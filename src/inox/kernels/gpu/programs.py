@@ -6,7 +6,6 @@ is the reference, is one kernel on GPUs where a slice is a row of up to :data:`R
 three or more passes everywhere else; :mod:`.pilot` takes one.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +18,10 @@ from ..kernel import Axes, Kernel, Run
 from ..pilot import Slices, affine, gradients, normalized, plain, size_of, split_mean
 from .joint_sums import total
 from .pilot import slices
-from .short_rows import gradients_of_short_rows, is_short
+from .row_gradients import ROW, row_gradients, zero_of_rows
 
 Array = jax.Array
 
-# The longest row that XLA for GPUs keeps in one kernel.
-ROW = 2**15
 # The shortest slice that is worth a pilot.
 SHORT = 64
 
@@ -53,7 +50,8 @@ def _normalize(
 ) -> Run | None:
     x = operands["x"]
     row = _is_row(x, axes)
-    if not plain(operands, axes) or (row and centred) or size_of(x, axes) < SHORT:
+    by_reference = centred if row else size_of(x, axes) < SHORT
+    if not plain(operands, axes) or by_reference:
         return None
 
     def run(
@@ -69,15 +67,8 @@ def _normalize(
 
 
 def _root_mean_square(x: Array, epsilon: Array, axes: Axes) -> Array:
-    """RMS norm of rows, by one kernel.
-
-    XLA for GPUs takes a sum and what is made of it, however long, into the kernel of the rows that
-    it is applied to, but only behind a first such step that is as simple as subtracting a mean: 2.0
-    arrays of the size of x cross memory in place of 3.0. So a largest number times 0 is subtracted.
-    (It is NaN where a number is infinite, as the result is.)
-    """
-    largest = jnp.max(jnp.abs(x), axes, keepdims=True)
-    x = x - largest * jnp.zeros_like(largest)
+    """RMS norm of rows, by one kernel."""
+    x = x - zero_of_rows(jnp.max(jnp.abs(x), axes, keepdims=True))
     count = size_of(x, axes)
     small = jnp.asarray(scale_of_squares(count), x.dtype)
     total = jnp.sum(jnp.square(x * small), axes, keepdims=True)
@@ -107,11 +98,9 @@ def _cotangent(
         return None
     if any(name == "epsilon_tangent" for name, _ in outputs):
         return None
-    parameters = any(name != "x_tangent" for name, _ in outputs)
-    if centred and parameters and is_short(x, axes):
-        return functools.partial(gradients_of_short_rows, outputs=outputs)
-    if size_of(x, axes) < SHORT:
-        return None
+    of_rows = row_gradients(x, axes, operands.get("scale"), outputs, centred=centred)
+    if of_rows is not None or size_of(x, axes) < SHORT:
+        return of_rows
 
     def run(
         *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None

@@ -1,0 +1,240 @@
+r"""The gradients of rows by kernels that hold them in registers, statistics and all.
+
+dx is one kernel: x and dy are read, dx is written. Where no parameter is asked for, that is all.
+For parameters it is so for rows of a few numbers, groups of channels at a position and layers of
+few channels: the terms of dscale, summed over some rows each, are one kernel more (x and dy are
+read) and dbias is another (dy is read), 6 arrays in all. XLA for GPUs makes that of formulas where
+
+- what is summed first is a dimension of x or a part of one. Of several, merged or not, or of stages
+  that cut through one, XLA writes the terms to memory (8 arrays in float32, 12 in bfloat16);
+- no two kernels share a mean. Forward pass, dx and sums all begin with that of the same rows, and
+  XLA would find it once, write it, and have no chain left that it knows (15.7 arrays with the
+  forward pass in place of 8.1). So each sees the rows with leading dimensions of its own, merged or
+  split, by which they are not the same to XLA.
+
+The numbers are those of :mod:`...functional.standardized`: the mean :math:`m`, what its rounding
+left, :math:`c = \langle x - m \rangle`, and the mean square of :math:`d = (x - m) - c`.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..arithmetic import levelled, pinned, scale_of_squares
+from ..kernel import Axes, Run
+from ..pilot import Slices, gradients
+from .joint_sums import total
+
+Array = jax.Array
+
+# The longest row that XLA for GPUs keeps in one kernel.
+ROW = 2**15
+# With parameters, rows of more take fewer bytes by two steps (:mod:`.programs`): 5 arrays, and 1.3
+# of statistics and samples in bfloat16, 0.9 in float32, at 64 numbers a row.
+SHORT_ROW = 64
+# Of rows that one kernel sums: how many numbers there are at most, and from how many rows on it is
+# worth it, and enough.
+TILE, FEWEST, ENOUGH = 4096, 4, 16
+
+Rows = tuple[int, ...]
+
+
+class Views(NamedTuple):
+    """By which leading dimensions rows are seen.
+
+    Args:
+        of_dx: For the gradient of x.
+        of_sums: For the terms of the scale's; None where too few could be summed at once.
+        summed: Which of `of_sums` is summed first.
+    """
+
+    of_dx: Rows
+    of_sums: Rows | None = None
+    summed: int = 0
+
+
+def views(rows: Rows, length: int) -> Views | None:
+    """Dimensions for rows of so many numbers, not x's own; None where there are no others."""
+    rows = tuple(n for n in rows if n > 1)
+    of_sums, summed = _of_sums(rows, TILE // length) or (None, 0)
+    of_dx = next((found for found in _splits(rows) if found not in (rows, of_sums)), None)
+    if of_dx is None and len(rows) > 1:
+        of_dx = (math.prod(rows),)
+    return None if of_dx is None else Views(of_dx, of_sums, summed)
+
+
+def _of_sums(rows: Rows, most: int) -> tuple[Rows, int] | None:
+    """The view for sums, and what is summed first: the last dimension with enough, or a part."""
+    parts = [max((n for n in range(1, min(d, most) + 1) if d % n == 0), default=1) for d in rows]
+    enough = [place for place, part in enumerate(parts) if part >= ENOUGH]
+    place = enough[-1] if enough else max(range(len(rows)), key=parts.__getitem__, default=-1)
+    if place < 0 or parts[place] < FEWEST:
+        return None
+    after, d, part = rows[place + 1 :], rows[place], parts[place]
+    if part < d:
+        return (*rows[:place], d // part, part, *after), place + 1
+    for before in _splits(rows[:place]):
+        return (*before, d, *after), len(before)
+    for behind in _splits(after):
+        return (*rows[: place + 1], *behind), place
+    for a, b in _factors(d):
+        if a >= FEWEST:
+            return (*rows[:place], b, a, *after), place + 1
+    return rows, place
+
+
+def _splits(rows: Rows) -> Iterator[Rows]:
+    """The same with one dimension as two, the last ones first."""
+    for place in reversed(range(len(rows))):
+        for factors in _factors(rows[place]):
+            yield (*rows[:place], *factors, *rows[place + 1 :])
+
+
+def _factors(n: int) -> Iterator[tuple[int, int]]:
+    """Pairs of factors above 1, the larger one first, the nearest to each other first."""
+    for small in range(math.isqrt(n), 1, -1):
+        if n % small == 0:
+            yield n // small, small
+
+
+def _leading(x: Any, scale: Any | None, outputs: tuple[tuple[str, Axes], ...]) -> int | None:
+    """Over how many leading dimensions parameters are shared; None where others are, too."""
+    wide = [i for i in range(x.ndim) if x.shape[i] > 1]
+    shared = {tuple(i for i in wide if i - x.ndim in axes) for _, axes in outputs if axes}
+    if len(shared) > 1:
+        return None
+    if shared:
+        (summed,) = shared
+    else:
+        own = () if scale is None else [i for i in range(x.ndim - 1) if scale.shape[i] > 1]
+        summed = tuple(i for i in wide if i < min(own, default=x.ndim - 1))
+    leading = max(summed, default=-1) + 1
+    whole = summed == tuple(i for i in wide if i < leading) and leading < x.ndim
+    ones = scale is None or math.prod(scale.shape[:leading]) == 1
+    return leading if summed and whole and ones else None
+
+
+def row_gradients(
+    x: Any,
+    axes: Axes,
+    scale: Any | None,
+    outputs: tuple[tuple[str, Axes], ...],
+    *,
+    centred: bool,
+) -> Run | None:
+    """The gradients that `outputs` lists; None for other slices, and where no part is summed."""
+    longest = ROW if [name for name, _ in outputs] == ["x_tangent"] else SHORT_ROW
+    if tuple(axes) != (-1,) or not 1 < x.shape[-1] <= longest:
+        return None
+    leading = _leading(x, scale, outputs)
+    if leading is None:
+        return None
+    found = views(x.shape[:leading], x.shape[-1])
+    sums = any(name == "scale_tangent" for name, _ in outputs)
+    if found is None or (sums and found.of_sums is None):
+        return None
+    return functools.partial(
+        _gradients, leading=leading, views=found, outputs=outputs, centred=centred
+    )
+
+
+def zero_of_rows(extreme: Array) -> Array:
+    """0, as a number that each row has of its own, made of one that the row is searched for.
+
+    XLA for GPUs takes a sum and what is made of it, however long, into the kernel of the rows that
+    it is applied to, but only behind a first such step that is as simple as subtracting a mean: 2.0
+    arrays of the size of x cross memory in an RMS norm in place of 3.0, 3.0 in place of 5.0 in its
+    gradient. So such a number times 0 is subtracted, another one in each kernel, that they share
+    none. (It is NaN where the number is infinite, as the result is.)
+    """
+    return extreme * jnp.zeros_like(extreme)
+
+
+def _moments(x: Array, zero: Array | None) -> Slices:
+    """Those of rows, about their mean or 0, by sums which with a map after them are one kernel."""
+    number = jnp.asarray(x.shape[-1], x.dtype)
+    small = jnp.asarray(scale_of_squares(x.shape[-1]), x.dtype)
+    if zero is not None:
+        square = jnp.sum(lax.square((x - zero) * small), -1, keepdims=True)
+        return Slices(zero, jnp.zeros_like(zero), square / number / lax.square(small))
+    mean = pinned(jnp.sum(x, -1, keepdims=True) / number)
+    apart = x - mean
+    offset = jnp.sum(apart, -1, keepdims=True) / number
+    square = jnp.sum(lax.square((apart - offset) * small), -1, keepdims=True)
+    return Slices(mean, offset, square / number / lax.square(small))
+
+
+def _level(found: Slices) -> Slices:
+    """The same with nothing along the deviation of equal numbers, and a variance of exactly 0."""
+    along = found.of_product
+    return found._replace(
+        variance=levelled(found.variance, found.variance, found.pilot),
+        of_product=None if along is None else levelled(along, found.variance, found.pilot),
+    )
+
+
+def _with_products(found: Slices, g: Array, x: Array, centred: bool) -> Slices:
+    """The same with the means of g and of g times the deviation."""
+    number = jnp.asarray(x.shape[-1], x.dtype)
+    of_g = jnp.sum(g, -1, keepdims=True) / number if centred else jnp.zeros_like(found.variance)
+    of_product = jnp.sum(g * found.deviation(x), -1, keepdims=True) / number
+    return found._replace(of_g=of_g, of_product=of_product)
+
+
+def _gradients(
+    *,
+    dy: Array,
+    x: Array,
+    epsilon: Array,
+    scale: Array | None = None,
+    leading: int,
+    views: Views,
+    outputs: tuple[tuple[str, Axes], ...],
+    centred: bool,
+) -> tuple[Array, ...]:
+    """The gradients that `outputs` lists: of x, and of scale and bias, summed over axes."""
+    epsilon = epsilon.reshape(())
+
+    def seen(array: Array, dimensions: tuple[int, ...]) -> Array:
+        one = math.prod(array.shape[:leading]) == 1
+        front = (1,) * len(dimensions) if one else dimensions
+        return array.reshape(*front, *array.shape[leading:])
+
+    def of_x() -> Array:
+        x_seen, dy_seen = seen(x, views.of_dx), seen(dy, views.of_dx)
+        gamma = None if scale is None else seen(scale, views.of_dx)
+        wide, g = x_seen.astype(epsilon.dtype), dy_seen.astype(epsilon.dtype)
+        zero = None if centred else zero_of_rows(jnp.min(jnp.abs(wide), -1, keepdims=True))
+        found = _with_products(
+            _moments(wide, zero), g if gamma is None else g * gamma, wide, centred
+        )
+        found = _level(found) if centred else found
+        wanted = (("x_tangent", ()),)
+        return gradients(found, dy_seen, x_seen, epsilon, gamma, wanted, total)[0].reshape(x.shape)
+
+    def of_scale() -> Array:
+        assert views.of_sums is not None
+        wide, g = (seen(array, views.of_sums).astype(epsilon.dtype) for array in (x, dy))
+        zero = None if centred else zero_of_rows(jnp.max(wide, -1, keepdims=True))
+        found = _moments(wide, zero)
+        rstd = found.reciprocal_deviation(epsilon)[0]
+        factor = levelled(rstd, found.variance, found.pilot) if centred else rstd
+        xhat = found.deviation(wide) * factor
+        parts = lax.optimization_barrier(jnp.sum(g * xhat, views.summed))
+        rest = tuple(range(len(views.of_sums) - 1))
+        return jnp.sum(parts, rest).reshape((1,) * leading + x.shape[leading:])
+
+    results: list[Array] = []
+    for name, shared in outputs:
+        if name == "x_tangent":
+            results.append(of_x())
+        elif name == "scale_tangent":
+            results.append(of_scale())
+        else:
+            results.append(total(dy.astype(epsilon.dtype), shared))
+    return tuple(results)

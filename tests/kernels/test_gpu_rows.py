@@ -1,0 +1,77 @@
+"""How the gradients of rows are seen by the kernels that GPUs run."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inox.functional import layer_norm, rms_norm
+from inox.kernels.expansion import expand
+from inox.kernels.gpu.row_gradients import FEWEST, TILE, views
+
+ROWS = [
+    (16, 32, 32, 32),
+    (16384,),
+    (8192, 12),
+    (16, 197),
+    (7, 197),
+    (8, 12, 197),
+    (3, 5, 7),
+    (32, 56, 56),
+    (1, 1, 9),
+    (10007,),
+]
+
+
+@pytest.mark.parametrize("length", [2, 8, 48, 64, 2**15])
+@pytest.mark.parametrize("rows", ROWS, ids=str)
+def test_no_two_kernels_see_rows_alike(rows, length):
+    """All rows in each view, by dimensions that are neither x's nor the other's.
+
+    Where dimensions have no factors, sums see x's.
+    """
+    found = views(rows, length)
+    wide = tuple(n for n in rows if n > 1)
+    if found is None:
+        assert wide == (10007,)  # a prime number
+        return
+    assert math.prod(found.of_dx) == math.prod(rows)
+    assert found.of_dx not in (wide, found.of_sums)
+    if found.of_sums is not None:
+        assert math.prod(found.of_sums) == math.prod(rows)
+        assert found.of_sums != wide or wide in ((7, 197), (3, 5, 7), (9,))
+        assert FEWEST <= found.of_sums[found.summed] <= TILE // length
+
+
+def _layer(x, *parameters):
+    return layer_norm(x, **dict(zip(("scale", "bias"), parameters, strict=False)))
+
+
+def _rms(x, *parameters):
+    return rms_norm(x, **dict(zip(("scale",), parameters, strict=False)))
+
+
+@pytest.mark.parametrize("shared", [(), (4,), (3, 4)], ids=["channels", "a sample", "a group"])
+@pytest.mark.parametrize("wanted", ["x", "all", "parameters"])
+@pytest.mark.parametrize("norm", [_layer, _rms])
+def test_gradients_are_those_of_the_formulas(norm, wanted, shared, rng):
+    """Whichever are asked for, and whatever a scale is shared by: channels, a group or a sample."""
+    x, dy = (jnp.asarray(rng.normal(size=(4, 6, 10)), jnp.float32) for _ in range(2))
+    # Of shapes (10,), (4, 1, 10) and (6, 10).
+    shape = {(): (10,), (4,): (4, 1, 10), (3, 4): (6, 10)}[shared]
+    parameters = [jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2)]
+    parameters = parameters[: 1 if norm is _rms else 2]
+    of = {"x": (0,), "all": tuple(range(1 + len(parameters)))}
+    of["parameters"] = of["all"][1:]
+
+    def loss(x, *parameters):
+        return jnp.sum(norm(x, *parameters) * dy)
+
+    gradients = jax.grad(loss, of[wanted])
+    for found, exact in zip(
+        expand(gradients, platform="cuda")(x, *parameters), gradients(x, *parameters), strict=True
+    ):
+        assert found.shape == exact.shape
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
