@@ -1,4 +1,4 @@
-"""How the gradients of rows are seen by the kernels that GPUs run."""
+"""The gradients of rows, and of sums of rows, as GPUs are given them, carried out here."""
 
 import math
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inox.functional import layer_norm, rms_norm
+from inox.functional import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from inox.kernels.expansion import expand
 from inox.kernels.gpu.row_gradients import FEWEST, TILE, views
 
@@ -75,3 +75,32 @@ def test_gradients_are_those_of_the_formulas(norm, wanted, shared, rng):
     ):
         assert found.shape == exact.shape
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reached", [("y", "sum"), ("y",), ("sum",)], ids="+".join)
+@pytest.mark.parametrize("wanted", [(0, 1, 2), (0, 1), (1,), (2,)], ids=str)
+@pytest.mark.parametrize("length", [16, 96], ids=["short rows", "rows"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("norm", [add_layer_norm, add_rms_norm])
+def test_gradients_of_a_norm_of_a_sum(norm, dtype, length, wanted, reached, rng):
+    """Of x, residual and scale, with what comes in beside the norm; of the sum or of its parts."""
+    x, residual, dy, dr = (
+        jnp.asarray(rng.normal(size=(6, 8, length)) + shift, dtype) for shift in (2, 3, 0, 0)
+    )
+    scale = jnp.asarray(rng.normal(size=length), jnp.float32)
+
+    def loss(x, residual, scale):
+        y, total = norm(x, residual, scale)
+        parts = {"y": jnp.sum((y * dy).astype(jnp.float32)), "sum": jnp.sum(total * dr)}
+        return sum(parts[name].astype(jnp.float32) for name in reached)
+
+    gradients = jax.grad(loss, wanted)
+    exact = gradients(x, residual, scale)
+    for found, same in zip(
+        expand(gradients, platform="cuda")(x, residual, scale), exact, strict=True
+    ):
+        assert (found.shape, found.dtype) == (same.shape, same.dtype)
+        near = 1e-5 if same.dtype == jnp.float32 else 1e-2
+        np.testing.assert_allclose(
+            found.astype(jnp.float32), same.astype(jnp.float32), rtol=near, atol=near
+        )

@@ -3,6 +3,7 @@
 import jax
 from jax import lax
 
+from ..arithmetic import accumulator
 from ..kernel import Axes
 from ..pilot import SAMPLE, Slices, about, no_pilot, once_more, pilot_of, spaced
 from .joint_sums import joint_sums
@@ -10,23 +11,34 @@ from .joint_sums import joint_sums
 Array = jax.Array
 
 
+def summed(parts: tuple[Array, ...]) -> Array:
+    """Of one array the array; of two their sum, in the dtype of the statistics."""
+    if len(parts) == 1:
+        return parts[0]
+    first, second = (part.astype(accumulator(part.dtype)) for part in parts)
+    return first + second
+
+
 def slices(
-    x: Array,
+    parts: tuple[Array, ...],
     axes: Axes,
     dy: Array | None = None,
     scale: Array | None = None,
     *,
     centred: bool,
 ) -> Slices:
-    """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale."""
-    if not centred:
-        zero = no_pilot(x, axes)
-        return about(zero, x, axes, dy, scale, centred=False, sums=joint_sums)
+    """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale.
+
+    Of a sum by its parts: what a loop is given, as the one below, is written to memory.
+    """
 
     def moments(pilot: Array) -> Slices:
-        return about(pilot, x, axes, dy, scale, centred=True, sums=joint_sums)
+        return about(pilot, summed(parts), axes, dy, scale, centred=centred, sums=joint_sums)
 
-    return once_more(moments, moments(pilot_of(_sample(x, axes), axes)))
+    if not centred:
+        return moments(no_pilot(summed(parts), axes))
+    sample = summed(tuple(_sample(part, axes) for part in parts))
+    return once_more(moments, moments(pilot_of(sample, axes)))
 
 
 def _sample(x: Array, axes: Axes) -> Array:

@@ -11,19 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ..arithmetic import scale_of_squares
 from ..kernel import Axes, Kernel, Run
-from ..pilot import Slices, affine, gradients, normalized, plain, size_of, split_mean
-from .joint_sums import total
+from ..pilot import Slices, affine, normalized, plain, size_of, split_mean
+from .cotangent import SHORT, add_cotangent, cotangent
 from .pilot import slices
-from .row_gradients import ROW, row_gradients, zero_of_rows
+from .row_gradients import ROW, zero_of_rows
 
 Array = jax.Array
-
-# The shortest slice that is worth a pilot.
-SHORT = 64
 
 
 def _is_row(x: Any, axes: Axes) -> bool:
@@ -40,7 +36,7 @@ def _moments(
         return None
 
     def run(*, x: Array) -> tuple[Array, ...]:
-        return split_mean(slices(x, axes, centred=True))
+        return split_mean(slices((x,), axes, centred=True))
 
     return run
 
@@ -60,7 +56,7 @@ def _normalize(
         if row:
             y = _root_mean_square(x.astype(epsilon.dtype), epsilon, axes)
             return (affine(y, scale, bias).astype(x.dtype),)
-        found = slices(x, axes, centred=centred)
+        found = slices((x,), axes, centred=centred)
         return (normalized(found, x, epsilon, scale, bias),)
 
     return run
@@ -77,44 +73,9 @@ def _root_mean_square(x: Array, epsilon: Array, axes: Axes) -> Array:
     return x * Slices(zero, zero, variance).reciprocal_deviation(epsilon)[0]
 
 
-def _cotangent(
-    operands: Mapping[str, Any],
-    *,
-    axes: Axes,
-    centred: bool,
-    implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
-) -> Run | None:
-    r"""The gradients: with :math:`g = \gamma \bar y`, two steps over memory.
-
-    One for the moments and the means of g and :math:`g (x - m)` (x and dy are read), one for what
-    is made of them element by element, with the sums for the parameters on the way (x and dy are
-    read, dx is written): 5 arrays cross memory. Without steps XLA for GPUs puts those of dx into
-    one kernel and the parameters' gradients into others: 8 for a layer norm of 8192 rows of 768 in
-    float32, 11 in bfloat16.
-    """
-    x, dy = operands["x"], operands["dy"]
-    if not plain(operands, axes) or x.shape != dy.shape:
-        return None
-    if any(name == "epsilon_tangent" for name, _ in outputs):
-        return None
-    of_rows = row_gradients(x, axes, operands.get("scale"), outputs, centred=centred)
-    if of_rows is not None or size_of(x, axes) < SHORT:
-        return of_rows
-
-    def run(
-        *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
-    ) -> tuple[Array, ...]:
-        found = slices(x, axes, dy, scale, centred=centred)
-        # What both steps have in common would be written by the first for the second.
-        x, dy = lax.optimization_barrier((x, dy))
-        return gradients(found, dy, x, epsilon, scale, outputs, total)
-
-    return run
-
-
 PROGRAMS: Mapping[str, Kernel] = {
     "moments": _moments,
     "normalize": _normalize,
-    "normalize_cotangent": _cotangent,
+    "normalize_cotangent": cotangent,
+    "add_normalize_cotangent": add_cotangent,
 }
