@@ -9,7 +9,7 @@ import pytest
 
 from inox.functional import add_layer_norm, add_rms_norm, layer_norm, rms_norm
 from inox.kernels.expansion import expand
-from inox.kernels.gpu.row_gradients import FEWEST, TILE, views
+from inox.kernels.gpu.row_views import FEWEST, TILE, views
 
 ROWS = [
     (16, 32, 32, 32),

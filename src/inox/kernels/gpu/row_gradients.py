@@ -5,12 +5,11 @@ For parameters it is so for rows of a few numbers, groups of channels at a posit
 few channels: the terms of dscale, summed over some rows each, are one kernel more (x and dy are
 read) and dbias is another (dy is read), 6 arrays in all. XLA for GPUs makes that of formulas where
 
-- what is summed first is a dimension of x or a part of one. Of several, merged or not, or of stages
-  that cut through one, XLA writes the terms to memory (8 arrays in float32, 12 in bfloat16);
+- what is summed first is a dimension of x or a part of one: of several, merged or not, XLA writes
+  the terms to memory (8 arrays in float32, 12 in bfloat16);
 - no two kernels share a mean. Forward pass, dx and sums all begin with that of the same rows, and
   XLA would find it once, write it, and have no chain left that it knows (15.7 arrays with the
-  forward pass in place of 8.1). So each sees the rows with leading dimensions of its own, merged or
-  split, by which they are not the same to XLA.
+  forward pass in place of 8.1). So each has a view of its own of the rows (:mod:`.row_views`).
 
 The numbers are those of :mod:`...functional.standardized`: the mean :math:`m`, what its rounding
 left, :math:`c = \langle x - m \rangle`, and the mean square of :math:`d = (x - m) - c`.
@@ -18,8 +17,7 @@ left, :math:`c = \langle x - m \rangle`, and the mean square of :math:`d = (x - 
 
 import functools
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,77 +27,15 @@ from ..arithmetic import levelled, pinned, scale_of_squares
 from ..kernel import Axes, Run
 from ..pilot import Slices, gradients
 from .joint_sums import total
+from .row_views import Views, views
 
 Array = jax.Array
 
-# The longest row that XLA for GPUs keeps in one kernel.
-ROW = 2**15
+# The longest row that XLA for GPUs keeps in one kernel; with dy half of it.
+ROW, ROW_WITH_DY = 2**15, 2**14
 # With parameters, rows of more take fewer bytes by two steps (:mod:`.programs`): 5 arrays, and 1.3
 # of statistics and samples in bfloat16, 0.9 in float32, at 64 numbers a row.
 SHORT_ROW = 64
-# Of rows that one kernel sums: how many numbers there are at most, and from how many rows on it is
-# worth it, and enough.
-TILE, FEWEST, ENOUGH = 4096, 4, 16
-
-Rows = tuple[int, ...]
-
-
-class Views(NamedTuple):
-    """By which leading dimensions rows are seen.
-
-    Args:
-        of_dx: For the gradient of x.
-        of_sums: For the terms of the scale's; None where too few could be summed at once.
-        summed: Which of `of_sums` is summed first.
-    """
-
-    of_dx: Rows
-    of_sums: Rows | None = None
-    summed: int = 0
-
-
-def views(rows: Rows, length: int) -> Views | None:
-    """Dimensions for rows of so many numbers, not x's own; None where there are no others."""
-    rows = tuple(n for n in rows if n > 1)
-    of_sums, summed = _of_sums(rows, TILE // length) or (None, 0)
-    of_dx = next((found for found in _splits(rows) if found not in (rows, of_sums)), None)
-    if of_dx is None and len(rows) > 1:
-        of_dx = (math.prod(rows),)
-    return None if of_dx is None else Views(of_dx, of_sums, summed)
-
-
-def _of_sums(rows: Rows, most: int) -> tuple[Rows, int] | None:
-    """The view for sums, and what is summed first: the last dimension with enough, or a part."""
-    parts = [max((n for n in range(1, min(d, most) + 1) if d % n == 0), default=1) for d in rows]
-    enough = [place for place, part in enumerate(parts) if part >= ENOUGH]
-    place = enough[-1] if enough else max(range(len(rows)), key=parts.__getitem__, default=-1)
-    if place < 0 or parts[place] < FEWEST:
-        return None
-    after, d, part = rows[place + 1 :], rows[place], parts[place]
-    if part < d:
-        return (*rows[:place], d // part, part, *after), place + 1
-    for before in _splits(rows[:place]):
-        return (*before, d, *after), len(before)
-    for behind in _splits(after):
-        return (*rows[: place + 1], *behind), place
-    for a, b in _factors(d):
-        if a >= FEWEST:
-            return (*rows[:place], b, a, *after), place + 1
-    return rows, place
-
-
-def _splits(rows: Rows) -> Iterator[Rows]:
-    """The same with one dimension as two, the last ones first."""
-    for place in reversed(range(len(rows))):
-        for factors in _factors(rows[place]):
-            yield (*rows[:place], *factors, *rows[place + 1 :])
-
-
-def _factors(n: int) -> Iterator[tuple[int, int]]:
-    """Pairs of factors above 1, the larger one first, the nearest to each other first."""
-    for small in range(math.isqrt(n), 1, -1):
-        if n % small == 0:
-            yield n // small, small
 
 
 def _leading(x: Any, scale: Any | None, outputs: tuple[tuple[str, Axes], ...]) -> int | None:
@@ -128,7 +64,7 @@ def row_gradients(
     centred: bool,
 ) -> Run | None:
     """The gradients that `outputs` lists; None for other slices, and where no part is summed."""
-    longest = ROW if [name for name, _ in outputs] == ["x_tangent"] else SHORT_ROW
+    longest = ROW_WITH_DY if [name for name, _ in outputs] == ["x_tangent"] else SHORT_ROW
     if tuple(axes) != (-1,) or not 1 < x.shape[-1] <= longest:
         return None
     leading = _leading(x, scale, outputs)
