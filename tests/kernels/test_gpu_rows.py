@@ -77,12 +77,41 @@ def test_gradients_are_those_of_the_formulas(norm, wanted, shared, rng):
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
 
 
+def test_gradients_of_many_rows(rng):
+    """Enough for each view to split a dimension."""
+    x, dy = (jnp.asarray(rng.normal(size=(16, 32, 32, 16)), jnp.float32) for _ in range(2))
+    scale, bias = (jnp.asarray(rng.normal(size=16), jnp.float32) for _ in range(2))
+    gradients = jax.grad(lambda *a: jnp.sum(layer_norm(*a) * dy), (0, 1, 2))
+    found = expand(gradients, platform="cuda")(x, scale, bias)
+    for one, exact in zip(found, gradients(x, scale, bias), strict=True):
+        np.testing.assert_allclose(one, exact, rtol=1e-5, atol=1e-3)
+
+
+def test_tiny_numbers_reach_the_scale(rng):
+    """Their variance underflows to 0, and so does what equal numbers are told by."""
+    x = jnp.asarray(rng.normal(size=(16, 8)) * 1e-23, jnp.float32)
+    gradient = jax.grad(lambda scale: jnp.sum(layer_norm(x, scale)))
+    exact = jnp.sum((x - x.mean(-1, keepdims=True)) / jnp.sqrt(jnp.float32(1e-5)), 0)
+    np.testing.assert_allclose(expand(gradient, platform="cuda")(jnp.ones(8)), exact, rtol=1e-5)
+
+
+def test_a_sum_of_two_dtypes_is_formed_where_promotion_is_strict():
+    """In the dtype of the statistics, whichever part is the wider one."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        parts = jnp.ones((4, 96), jnp.float64), jnp.ones((4, 96), jnp.float32)
+        for x, residual in (parts, parts[::-1]):
+            gradients = jax.grad(lambda x, r: jnp.sum(add_rms_norm(x, r)[0]), (0, 1))
+            of_x, of_residual = expand(gradients, platform="cuda")(x, residual)
+            assert (of_x.dtype, of_residual.dtype) == (x.dtype, residual.dtype)
+
+
+@pytest.mark.parametrize("rounded", [False, True])
 @pytest.mark.parametrize("reached", [("y", "sum"), ("y",), ("sum",)], ids="+".join)
 @pytest.mark.parametrize("wanted", [(0, 1, 2), (0, 1), (1,), (2,)], ids=str)
 @pytest.mark.parametrize("length", [16, 96], ids=["short rows", "rows"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("norm", [add_layer_norm, add_rms_norm])
-def test_gradients_of_a_norm_of_a_sum(norm, dtype, length, wanted, reached, rng):
+def test_gradients_of_a_norm_of_a_sum(norm, dtype, length, wanted, reached, rounded, rng):
     """Of x, residual and scale, with what comes in beside the norm; of the sum or of its parts."""
     x, residual, dy, dr = (
         jnp.asarray(rng.normal(size=(6, 8, length)) + shift, dtype) for shift in (2, 3, 0, 0)
@@ -90,7 +119,7 @@ def test_gradients_of_a_norm_of_a_sum(norm, dtype, length, wanted, reached, rng)
     scale = jnp.asarray(rng.normal(size=length), jnp.float32)
 
     def loss(x, residual, scale):
-        y, total = norm(x, residual, scale)
+        y, total = norm(x, residual, scale, normalize_rounded=rounded)
         parts = {"y": jnp.sum((y * dy).astype(jnp.float32)), "sum": jnp.sum(total * dr)}
         return sum(parts[name].astype(jnp.float32) for name in reached)
 

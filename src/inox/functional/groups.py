@@ -141,12 +141,20 @@ def _group_normalized(
     """What follows the checks: one program, also outside of the caller's compiled code."""
     dtype = accumulator(x.dtype)
 
+    # Of single positions the axis of groups is apart from that of channels. By that a backend tells
+    # groups, neighbours in memory, from heads, whose place there is the compiler's choice.
+    apart = together == 1 and reduction.axes == (-1,)
+
     def split(array: Array | None) -> Array | None:
-        """(..., C) as (..., G, C / G)."""
-        return None if array is None else split_last_axis(array, blocks)
+        """(..., C) as (..., G, C / G), or as (..., G, 1, C / G)."""
+        if array is None:
+            return None
+        groups = split_last_axis(array, blocks)
+        return jnp.expand_dims(groups, -2) if apart else groups
 
     # Masked before anything reads it: NaN in padding would stop a program that looks for NaN.
-    split_x = split_last_axis(masked(x, where), blocks)
+    split_x = split(masked(x, where))
+    assert split_x is not None
     operands = (
         split_x,
         epsilon_operand(epsilon, split_x, dtype),
@@ -155,5 +163,6 @@ def _group_normalized(
         split(where),
     )
     if together == 1:  # a block is a group, and needs no other device
-        return merge_last_axes(normalize(reduction, *operands), x)
+        y = normalize(reduction, *operands)
+        return merge_last_axes(jnp.squeeze(y, -2) if apart else y, x)
     return merge_last_axes(normalize_split_groups(reduction, names, together, *operands), x)

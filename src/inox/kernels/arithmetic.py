@@ -77,7 +77,8 @@ def levelled(x: Array, variance: Array, mean: Array) -> Array:
     """
     digits = int(jnp.finfo(mean.dtype).nmant) + 1
     bound = jnp.square(mean * jnp.asarray(2.0 ** -(digits * 3 // 2 + 2), mean.dtype))
-    none = (variance <= bound) & (bound <= jnp.finfo(mean.dtype).max)
+    # A bound that underflows to 0 tells nothing; nor need it, of numbers below 1e-11.
+    none = (variance <= bound) & (bound > 0) & (bound <= jnp.finfo(mean.dtype).max)
     return jnp.where(none, jnp.zeros_like(x), x)
 
 

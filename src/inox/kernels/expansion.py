@@ -49,7 +49,7 @@ def expand(function: Callable[..., Any], *, platform: str | None = None) -> Call
         A function with the same results up to rounding, in whose program (`jax.make_jaxpr`) no
         operation of this package is left, but for what stands inside a `jax.shard_map`.
         Derivatives are to be taken before: those of what it returns are JAX's own, of the
-        formulas.
+        formulas, and for `"cuda"` and `"rocm"`, where it may hold a loop, in forward mode alone.
 
     Raises:
         ValueError: If `platform` is not one of these.

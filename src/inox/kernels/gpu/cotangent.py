@@ -9,16 +9,14 @@ from jax import lax
 from ..kernel import Axes, Run
 from ..pilot import gradients, plain, size_of
 from .joint_sums import total
-from .pilot import slices, summed
+from .pilot import SHORT, slices, summed
 from .row_gradients import row_gradients
 
 Array = jax.Array
 Outputs = tuple[tuple[str, Axes], ...]
-# `(parts, dy, epsilon, scale) -> gradients` of a norm of the sum of arrays: of one, its own.
+# `(parts, dy, epsilon, scale) -> gradients` of a norm of a sum; that of x in the statistics' dtype.
 OfSum = Callable[[tuple[Array, ...], Array, Array, Array | None], tuple[Array, ...]]
 
-# The shortest slice that is worth two steps.
-SHORT = 64
 # What the gradient of a sum that was normalized is the gradient of.
 ADDED = ("x_tangent", "residual_tangent")
 
@@ -46,12 +44,13 @@ def _of_sum(
     def run(
         parts: tuple[Array, ...], dy: Array, epsilon: Array, scale: Array | None
     ) -> tuple[Array, ...]:
+        dtype = epsilon.dtype
         if of_rows is not None:
-            return of_rows(x=summed(parts), dy=dy, epsilon=epsilon, scale=scale)
-        found = slices(parts, axes, dy, scale, centred=centred)
+            return of_rows(x=summed(parts, dtype), dy=dy, epsilon=epsilon, scale=scale)
+        found = slices(parts, axes, dy, scale, centred=centred, dtype=dtype)
         # What both steps have in common would be written by the first for the second.
         parts, dy = lax.optimization_barrier((parts, dy))
-        return gradients(found, dy, summed(parts), epsilon, scale, outputs, total)
+        return gradients(found, dy, summed(parts, dtype), epsilon, scale, outputs, total)
 
     return run
 
@@ -65,14 +64,18 @@ def cotangent(
     outputs: Outputs,
 ) -> Run | None:
     """The gradients of a norm."""
-    of_x = _of_sum(operands, axes=axes, centred=centred, outputs=outputs)
-    if of_x is None:
+    gradients_of = _of_sum(operands, axes=axes, centred=centred, outputs=outputs)
+    if gradients_of is None:
         return None
 
     def run(
         *, dy: Array, x: Array, epsilon: Array, scale: Array | None = None
     ) -> tuple[Array, ...]:
-        return of_x((x,), dy, epsilon, scale)
+        results = gradients_of((x,), dy, epsilon, scale)
+        return tuple(
+            result.astype(x.dtype) if name == "x_tangent" else result
+            for result, (name, _) in zip(results, outputs, strict=True)
+        )
 
     return run
 
@@ -89,8 +92,8 @@ def add_cotangent(
     """The gradients of a norm of a sum, which is formed of x and the residual where it is needed.
 
     As an array that a norm is handed it would be written in float32, and dy, too: for a layer norm
-    of 8192 rows of 768 in bfloat16 17.2 arrays cross memory, and 10.2 so. Formulas are left what
-    has a gate or a mask, and where nothing reaches y.
+    of 8192 rows of 768 in bfloat16 17.2 arrays cross memory, and 10.2 so. What has a gate or a
+    mask, and what nothing reaches through y, is left to the formulas.
     """
     if "dy" not in operands or {"gate", "where"} & operands.keys():
         return None
@@ -115,10 +118,7 @@ def add_cotangent(
         scale: Array | None = None,
         **arrays: Array,
     ) -> tuple[Array, ...]:
-        parts = tuple(arrays[name] for name in names)
-        if len(parts) == 1:
-            parts = (parts[0].astype(epsilon.dtype),)
-        results = of_sum(parts, dy, epsilon, scale)
+        results = of_sum(tuple(arrays[name] for name in names), dy, epsilon, scale)
         found = {name: result for (name, _), result in zip(listed, results, strict=True)}
         if dr is not None and "x_tangent" in found:
             found["x_tangent"] = found["x_tangent"] + dr.astype(epsilon.dtype)

@@ -1,22 +1,25 @@
 """The moments of slices by one pass about a pilot mean, as XLA's compiler for GPUs does it best."""
 
+import functools
+import operator
+
 import jax
+import numpy as np
 from jax import lax
 
-from ..arithmetic import accumulator
 from ..kernel import Axes
 from ..pilot import SAMPLE, Slices, about, no_pilot, once_more, pilot_of, spaced
 from .joint_sums import joint_sums
 
 Array = jax.Array
 
+# The shortest slice that is worth a pilot, and two steps.
+SHORT = 64
 
-def summed(parts: tuple[Array, ...]) -> Array:
-    """Of one array the array; of two their sum, in the dtype of the statistics."""
-    if len(parts) == 1:
-        return parts[0]
-    first, second = (part.astype(accumulator(part.dtype)) for part in parts)
-    return first + second
+
+def summed(parts: tuple[Array, ...], dtype: np.dtype) -> Array:
+    """The sum of one array or of several, in that dtype."""
+    return functools.reduce(operator.add, (part.astype(dtype) for part in parts))
 
 
 def slices(
@@ -26,6 +29,7 @@ def slices(
     scale: Array | None = None,
     *,
     centred: bool,
+    dtype: np.dtype,
 ) -> Slices:
     """The moments of slices; with `dy`, also the means that the gradient needs, of g = dy scale.
 
@@ -33,11 +37,12 @@ def slices(
     """
 
     def moments(pilot: Array) -> Slices:
-        return about(pilot, summed(parts), axes, dy, scale, centred=centred, sums=joint_sums)
+        x = summed(parts, dtype)
+        return about(pilot, x, axes, dy, scale, centred=centred, sums=joint_sums)
 
     if not centred:
-        return moments(no_pilot(summed(parts), axes))
-    sample = summed(tuple(_sample(part, axes) for part in parts))
+        return moments(no_pilot(parts[0], axes).astype(dtype))
+    sample = summed(tuple(_sample(part, axes) for part in parts), dtype)
     return once_more(moments, moments(pilot_of(sample, axes)))
 
 

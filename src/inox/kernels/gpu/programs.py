@@ -6,18 +6,19 @@ is the reference, is one kernel on GPUs where a slice is a row of up to :data:`R
 three or more passes everywhere else; :mod:`.pilot` takes one.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..arithmetic import scale_of_squares
+from ..arithmetic import accumulator
 from ..kernel import Axes, Kernel, Run
-from ..pilot import Slices, affine, normalized, plain, size_of, split_mean
-from .cotangent import SHORT, add_cotangent, cotangent
-from .pilot import slices
-from .row_gradients import ROW, zero_of_rows
+from ..pilot import normalized, plain, size_of, split_mean
+from .cotangent import add_cotangent, cotangent
+from .pilot import SHORT, slices
+from .row_gradients import ROW, normalized_rows
 
 Array = jax.Array
 
@@ -36,7 +37,7 @@ def _moments(
         return None
 
     def run(*, x: Array) -> tuple[Array, ...]:
-        return split_mean(slices((x,), axes, centred=True))
+        return split_mean(slices((x,), axes, centred=True, dtype=accumulator(x.dtype)))
 
     return run
 
@@ -46,7 +47,8 @@ def _normalize(
 ) -> Run | None:
     x = operands["x"]
     row = _is_row(x, axes)
-    by_reference = centred if row else size_of(x, axes) < SHORT
+    groups = row and len(axes) == 1 and x.ndim > 1 and x.shape[-2] == 1
+    by_reference = (centred and not groups) if row else size_of(x, axes) < SHORT
     if not plain(operands, axes) or by_reference:
         return None
 
@@ -54,23 +56,15 @@ def _normalize(
         *, x: Array, epsilon: Array, scale: Array | None = None, bias: Array | None = None
     ) -> tuple[Array, ...]:
         if row:
-            y = _root_mean_square(x.astype(epsilon.dtype), epsilon, axes)
-            return (affine(y, scale, bias).astype(x.dtype),)
-        found = slices((x,), axes, centred=centred)
+            # Groups are (..., G, 1, K), with an axis more that XLA would tile.
+            see = functools.partial(jnp.squeeze, axis=-2) if groups else lambda array: array
+            gamma, beta = (None if array is None else see(array) for array in (scale, bias))
+            y = normalized_rows(see(x), see(epsilon), gamma, beta, centred=centred)
+            return (y.reshape(x.shape),)
+        found = slices((x,), axes, centred=centred, dtype=epsilon.dtype)
         return (normalized(found, x, epsilon, scale, bias),)
 
     return run
-
-
-def _root_mean_square(x: Array, epsilon: Array, axes: Axes) -> Array:
-    """RMS norm of rows, by one kernel."""
-    x = x - zero_of_rows(jnp.max(jnp.abs(x), axes, keepdims=True))
-    count = size_of(x, axes)
-    small = jnp.asarray(scale_of_squares(count), x.dtype)
-    total = jnp.sum(jnp.square(x * small), axes, keepdims=True)
-    variance = total / jnp.asarray(count, x.dtype) / jnp.square(small)
-    zero = jnp.zeros_like(variance)
-    return x * Slices(zero, zero, variance).reciprocal_deviation(epsilon)[0]
 
 
 PROGRAMS: Mapping[str, Kernel] = {

@@ -25,7 +25,7 @@ from jax import lax
 
 from ..arithmetic import levelled, pinned, scale_of_squares
 from ..kernel import Axes, Run
-from ..pilot import Slices, gradients
+from ..pilot import Slices, affine, gradients
 from .joint_sums import total
 from .row_views import Views, views
 
@@ -33,13 +33,17 @@ Array = jax.Array
 
 # The longest row that XLA for GPUs keeps in one kernel; with dy half of it.
 ROW, ROW_WITH_DY = 2**15, 2**14
-# With parameters, rows of more take fewer bytes by two steps (:mod:`.programs`): 5 arrays, and 1.3
+# With parameters, rows of more take fewer bytes by two steps (:mod:`.cotangent`): 5 arrays, and 1.3
 # of statistics and samples in bfloat16, 0.9 in float32, at 64 numbers a row.
 SHORT_ROW = 64
 
 
 def _leading(x: Any, scale: Any | None, outputs: tuple[tuple[str, Axes], ...]) -> int | None:
-    """Over how many leading dimensions parameters are shared; None where others are, too."""
+    """How many leading dimensions are those of rows alone, over which parameters are shared.
+
+    For a scale of channels all but the last, for one of groups (..., G, 1, K) all before the
+    groups. None where parameters are shared otherwise: a scale for each sample.
+    """
     wide = [i for i in range(x.ndim) if x.shape[i] > 1]
     shared = {tuple(i for i in wide if i - x.ndim in axes) for _, axes in outputs if axes}
     if len(shared) > 1:
@@ -91,7 +95,7 @@ def zero_of_rows(extreme: Array) -> Array:
     return extreme * jnp.zeros_like(extreme)
 
 
-def _moments(x: Array, zero: Array | None) -> Slices:
+def moments_of_rows(x: Array, zero: Array | None) -> Slices:
     """Those of rows, about their mean or 0, by sums which with a map after them are one kernel."""
     number = jnp.asarray(x.shape[-1], x.dtype)
     small = jnp.asarray(scale_of_squares(x.shape[-1]), x.dtype)
@@ -103,6 +107,23 @@ def _moments(x: Array, zero: Array | None) -> Slices:
     offset = jnp.sum(apart, -1, keepdims=True) / number
     square = jnp.sum(lax.square((apart - offset) * small), -1, keepdims=True)
     return Slices(mean, offset, square / number / lax.square(small))
+
+
+def normalized_rows(
+    x: Array, epsilon: Array, scale: Array | None, bias: Array | None, *, centred: bool
+) -> Array:
+    """`x` normalized by rows, scaled and shifted; in its own dtype."""
+    wide = x.astype(epsilon.dtype)
+    zero = None if centred else zero_of_rows(jnp.max(jnp.abs(wide), -1, keepdims=True))
+    found = moments_of_rows(wide, zero)
+    y = found.deviation(wide) * _factor(found, epsilon, centred)
+    return affine(y, scale, bias).astype(x.dtype)
+
+
+def _factor(found: Slices, epsilon: Array, centred: bool) -> Array:
+    """What the deviation is multiplied with: 0 for equal numbers."""
+    rstd = found.reciprocal_deviation(epsilon)[0]
+    return levelled(rstd, found.variance, found.pilot) if centred else rstd
 
 
 def _level(found: Slices) -> Slices:
@@ -139,7 +160,10 @@ def _gradients(
     def seen(array: Array, dimensions: tuple[int, ...]) -> Array:
         one = math.prod(array.shape[:leading]) == 1
         front = (1,) * len(dimensions) if one else dimensions
-        return array.reshape(*front, *array.shape[leading:])
+        kept = (
+            n for n, wide in zip(array.shape[leading:], x.shape[leading:], strict=True) if wide > 1
+        )
+        return array.reshape(*front, *kept)
 
     def of_x() -> Array:
         x_seen, dy_seen = seen(x, views.of_dx), seen(dy, views.of_dx)
@@ -147,7 +171,7 @@ def _gradients(
         wide, g = x_seen.astype(epsilon.dtype), dy_seen.astype(epsilon.dtype)
         zero = None if centred else zero_of_rows(jnp.min(jnp.abs(wide), -1, keepdims=True))
         found = _with_products(
-            _moments(wide, zero), g if gamma is None else g * gamma, wide, centred
+            moments_of_rows(wide, zero), g if gamma is None else g * gamma, wide, centred
         )
         found = _level(found) if centred else found
         wanted = (("x_tangent", ()),)
@@ -157,10 +181,8 @@ def _gradients(
         assert views.of_sums is not None
         wide, g = (seen(array, views.of_sums).astype(epsilon.dtype) for array in (x, dy))
         zero = None if centred else zero_of_rows(jnp.max(wide, -1, keepdims=True))
-        found = _moments(wide, zero)
-        rstd = found.reciprocal_deviation(epsilon)[0]
-        factor = levelled(rstd, found.variance, found.pilot) if centred else rstd
-        xhat = found.deviation(wide) * factor
+        found = moments_of_rows(wide, zero)
+        xhat = found.deviation(wide) * _factor(found, epsilon, centred)
         parts = lax.optimization_barrier(jnp.sum(g * xhat, views.summed))
         rest = tuple(range(len(views.of_sums) - 1))
         return jnp.sum(parts, rest).reshape((1,) * leading + x.shape[leading:])

@@ -11,7 +11,7 @@ from ..varying import gradient_varies, joint_shape, varies
 from .backward import Wanted, gradients_of_rows
 from .block_sizes import blocks
 from .forward import normalize_rows
-from .groups import Outputs, group_size, merged_outputs, merged_types, on_merged
+from .groups import Outputs, groups_of
 from .views import Rows, rows
 
 Array = jax.Array
@@ -47,13 +47,17 @@ def _normalize(
     if "where" in operands or epsilon.size != 1 or not _supported(x):
         return None
     varying = [varies(p.shape) for p in parameters]
-    if not group and (size := group_size(joint_shape(x, *parameters), axes, varying)):
-        merged = merged_types(operands)
+    shape, copied = joint_shape(x, *parameters), implementation == "tpu"
+    if not group and (groups := groups_of(shape, axes, varying, copied=copied)):
         on_channels = _normalize(
-            merged, axes=axes, centred=centred, implementation=implementation, group=size
+            groups.merged_types(operands),
+            axes=axes,
+            centred=centred,
+            implementation=implementation,
+            group=groups.size,
         )
-        return on_merged(on_channels, x.shape)
-    found = rows(joint_shape(x, *parameters), axes, varying, copied=implementation == "tpu")
+        return groups.on_merged(on_channels, x.shape)
+    found = rows(shape, axes, varying, copied=copied)
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found
@@ -106,17 +110,18 @@ def _cotangent(
     for name, shared in wanted.items():
         if name != "x":
             flags.append(gradient_varies(shape, shared))
-    if not group and (size := group_size(shape, axes, flags)):
+    copied = implementation == "tpu"
+    if not group and (groups := groups_of(shape, axes, flags, copied=copied)):
         on_channels = _cotangent(
-            merged_types(operands),
+            groups.merged_types(operands),
             axes=axes,
             centred=centred,
             implementation=implementation,
-            outputs=merged_outputs(outputs),
-            group=size,
+            outputs=groups.merged_outputs(outputs),
+            group=groups.size,
         )
-        return on_merged(on_channels, shape)
-    found = rows(shape, axes, flags, copied=implementation == "tpu")
+        return groups.on_merged(on_channels, shape)
+    found = rows(shape, axes, flags, copied=copied)
     if found is None or found.sizes[-1] >= LONGEST:
         return None
     seen: Rows = found

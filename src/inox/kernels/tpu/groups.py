@@ -1,15 +1,17 @@
 """Short slices side by side in the lanes: channels in groups, of which each row has many.
 
-Group norm hands channels on as (groups, channels of a group). In that order of memory a group of 8
-would be filled up to 128 lanes, so arrays are seen as channels again, and a kernel adds up within
+Group norm hands channels on as (groups, 1, channels of a group). In that order of memory a group of
+8 would be filled up to 128 lanes, so arrays are seen as channels again, and a kernel adds up within
 the groups of a register.
 
-That an array is one of groups is told by the parameters: those of group norm are other ones for
-each group. Of heads, which share theirs, it is not known that they are neighbours in memory.
+The axis of size 1 tells them from heads, of which it is not known that they are neighbours in
+memory. Where a product has made them, as a rule they are not, and to see them as channels takes 12
+passes over x. By name they are groups all the same, with a scale for each.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,48 +23,69 @@ Array = jax.Array
 Outputs = tuple[tuple[str, Axes], ...]
 
 
-def group_size(shape: Sequence[int], axes: Axes, varying: Sequence[Sequence[bool]]) -> int:
-    """How many channels a group has; 0 where slices are no groups that a kernel knows.
+class Groups(NamedTuple):
+    """How many channels a group has, and how many axes are merged to see groups as channels."""
+
+    size: int
+    axes: int
+
+    def merged_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """(..., G, 1, K) or (..., G, K) as (..., G K)."""
+        return (*shape[: -self.axes], math.prod(shape[-self.axes :]))
+
+    def merged_types(self, operands: Mapping[str, Any]) -> dict[str, Any]:
+        """The shapes and dtypes of operands whose groups are seen as channels."""
+        return {
+            name: jax.ShapeDtypeStruct(self.merged_shape(operand.shape), operand.dtype)
+            for name, operand in operands.items()
+        }
+
+    def merged_outputs(self, outputs: Outputs) -> Outputs:
+        """The axes over which gradients are summed, counted without those that are gone."""
+        gone = self.axes - 1
+        return tuple(
+            (name, tuple(axis + gone for axis in shared if axis < -self.axes))
+            for name, shared in outputs
+        )
+
+    def on_merged(self, run: Run | None, shape: Sequence[int]) -> Run | None:
+        """What runs on channels as what runs on groups."""
+        if run is None:
+            return None
+
+        def on_groups(**operands: Array) -> tuple[Array, ...]:
+            merged = {
+                name: jnp.reshape(array, self.merged_shape(array.shape))
+                for name, array in operands.items()
+            }
+            last = shape[-self.axes :]
+            return tuple(a.reshape(*a.shape[:-1], *last) for a in run(**merged))
+
+        return on_groups
+
+
+def groups_of(
+    shape: Sequence[int], axes: Axes, varying: Sequence[Sequence[bool]], *, copied: bool
+) -> Groups | None:
+    """The groups that slices are; None where they are none that a kernel knows.
 
     Args:
         shape: The shape of all operands together.
         axes: The axes of a slice, counted from the end.
         varying: For each parameter, or gradient of one, along which dimensions it varies.
+        copied: Whether heads count as groups, to see which as channels they may have to be copied.
     """
-    if len(shape) < 3 or axes != (-1,) or not varying:
-        return 0
-    groups, size = shape[-2:]
+    if axes != (-1,):
+        return None
+    if len(shape) > 3 and shape[-2] == 1:
+        number = 3
+    elif copied and varying and len(shape) > 2:
+        number = 2
+    else:
+        return None
+    groups, size = shape[-number], shape[-1]
     # A power of two: so many rotations add up a group, and no group is cut by registers.
     if size < 2 or size >= LANES or size & (size - 1) or groups * size % LANES:
-        return 0
-    return size if all(flags[-2] and flags[-1] for flags in varying) else 0
-
-
-def merged_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """(..., G, K) as (..., G K)."""
-    return (*shape[:-2], shape[-2] * shape[-1])
-
-
-def merged_types(operands: Mapping[str, Any]) -> dict[str, Any]:
-    """The shapes and dtypes of operands whose groups are seen as channels."""
-    return {
-        name: jax.ShapeDtypeStruct(merged_shape(operand.shape), operand.dtype)
-        for name, operand in operands.items()
-    }
-
-
-def merged_outputs(outputs: Outputs) -> Outputs:
-    """The axes over which gradients are summed, counted without the one that is gone."""
-    return tuple((name, tuple(axis + 1 for axis in shared)) for name, shared in outputs)
-
-
-def on_merged(run: Run | None, shape: Sequence[int]) -> Run | None:
-    """What runs on channels as what runs on groups."""
-    if run is None:
         return None
-
-    def on_groups(**operands: Array) -> tuple[Array, ...]:
-        merged = {name: jnp.reshape(a, merged_shape(a.shape)) for name, a in operands.items()}
-        return tuple(a.reshape(*a.shape[:-1], *shape[-2:]) for a in run(**merged))
-
-    return on_groups
+    own = all(flags[-number] and flags[-1] for flags in varying)
+    return Groups(size, number) if own else None
