@@ -56,7 +56,8 @@ def _normalize(
             implementation=implementation,
             group=groups.size,
         )
-        return groups.on_merged(on_channels, x.shape)
+        if on_channels is not None:
+            return groups.on_merged(on_channels, x.shape)
     found = rows(shape, axes, varying, copied=copied)
     if found is None or found.sizes[-1] >= LONGEST:
         return None
@@ -120,7 +121,8 @@ def _cotangent(
             outputs=groups.merged_outputs(outputs),
             group=groups.size,
         )
-        return groups.on_merged(on_channels, shape)
+        if on_channels is not None:
+            return groups.on_merged(on_channels, shape)
     found = rows(shape, axes, flags, copied=copied)
     if found is None or found.sizes[-1] >= LONGEST:
         return None

@@ -4,9 +4,10 @@ Group norm hands channels on as (groups, 1, channels of a group). In that order 
 8 would be filled up to 128 lanes, so arrays are seen as channels again, and a kernel adds up within
 the groups of a register.
 
-The axis of size 1 tells them from heads, of which it is not known that they are neighbours in
-memory. Where a product has made them, as a rule they are not, and to see them as channels takes 12
-passes over x. By name they are groups all the same, with a scale for each.
+The axis of size 1, and parameters for each group, tell them from heads, of which it is not known
+that they are neighbours in memory. Where a product has made them, as a rule they are not, and to
+see them as channels takes 12 passes over x. By name they are groups all the same, with a scale for
+each.
 """
 
 import math
@@ -48,10 +49,8 @@ class Groups(NamedTuple):
             for name, shared in outputs
         )
 
-    def on_merged(self, run: Run | None, shape: Sequence[int]) -> Run | None:
+    def on_merged(self, run: Run, shape: Sequence[int]) -> Run:
         """What runs on channels as what runs on groups."""
-        if run is None:
-            return None
 
         def on_groups(**operands: Array) -> tuple[Array, ...]:
             merged = {
@@ -75,11 +74,11 @@ def groups_of(
         varying: For each parameter, or gradient of one, along which dimensions it varies.
         copied: Whether heads count as groups, to see which as channels they may have to be copied.
     """
-    if axes != (-1,):
+    if axes != (-1,) or not varying:  # of one head, (B, L, 1, D), the positions would be groups
         return None
     if len(shape) > 3 and shape[-2] == 1:
         number = 3
-    elif copied and varying and len(shape) > 2:
+    elif copied and len(shape) > 2:
         number = 2
     else:
         return None
