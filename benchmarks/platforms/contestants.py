@@ -17,7 +17,7 @@ PEERS = ("flax", "equinox")
 Function = Callable[..., Any]
 
 
-def _with_pass(norm: Function, which: str) -> Function:
+def with_pass(norm: Function, which: str) -> Function:
     """The function of (x, g, *parameters) that a pass is."""
 
     def forward(x: Any, _: Any, *parameters: Any) -> Any:
@@ -60,4 +60,4 @@ def program(name: str, cell: Cell, which: str) -> tuple[Function, list[Any]]:
     norm = contestant.norm(cell)
     if norm is None:
         raise ValueError(f"{contestant.label} has no {cell.title}")
-    return _with_pass(norm, which), shapes(cell, contestant.channels_first(cell))
+    return with_pass(norm, which), shapes(cell, contestant.channels_first(cell))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..kernels.arithmetic import accumulator
-from ..kernels.kernel import Axes, Parallel, Split, summed_over_devices
+from ..kernels.kernel import Axes, Outputs, Parallel, Split, summed_over_devices
 from ..kernels.operation import Operation
 from ..kernels.primitive import apply
 from ..kernels.result_types import all_known, reduced, same_as, spans
@@ -116,7 +116,7 @@ def _cotangent(
     axes: Axes,
     centred: bool,
     implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
 ) -> tuple[Array, ...]:
     reduction = Reduction(axes, centred, implementation)
     standard = standardized(x, epsilon, where, reduction)
@@ -140,7 +140,7 @@ def _cotangent_transpose(
     cotangents: tuple[Array | None, ...],
     wanted: Mapping[str, Any],
     *,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
     axes: Axes,
     centred: bool,
     implementation: str | None,
@@ -154,7 +154,7 @@ def _cotangent_transpose(
 
 
 def _cotangent_types(
-    types: Mapping[str, Any], *, outputs: tuple[tuple[str, Axes], ...], axes: Axes, **_: Any
+    types: Mapping[str, Any], *, outputs: Outputs, axes: Axes, **_: Any
 ) -> tuple[Any, ...] | None:
     if not spans(types["dy"], types) or any(name == "epsilon_tangent" for name, _ in outputs):
         return None
@@ -166,7 +166,7 @@ def _cotangent_types(
 
 
 def _cotangent_on_parts(
-    operands: Mapping[str, Any], *, outputs: tuple[tuple[str, Axes], ...], **static: Any
+    operands: Mapping[str, Any], *, outputs: Outputs, **static: Any
 ) -> Parallel:
     """Gradients of a parameter are summed over the devices that share it."""
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..kernels.kernel import Axes, Run, Split, names_of
+from ..kernels.kernel import Axes, Outputs, Run, Split, names_of
 from ..kernels.mapped_axes import Names
 from ..kernels.primitive import apply
 from .means import Reduction, masked, size
@@ -120,7 +120,7 @@ def cotangent_together(
     axes: Axes,
     centred: bool,
     implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
 ) -> Callable[[Split], Run | None]:
     """How devices compute the gradients of slices that are split; None where each has whole ones.
 
@@ -180,7 +180,7 @@ def _gradient(
 
 
 def _summed(
-    results: dict[str, Any], outputs: tuple[tuple[str, Axes], ...], axes: Axes, split: Split
+    results: dict[str, Any], outputs: Outputs, axes: Axes, split: Split
 ) -> tuple[Array, ...]:
     """With gradients of parameters summed over the devices that share them, at once."""
     over: dict[Names, list[str]] = {}

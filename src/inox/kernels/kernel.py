@@ -14,6 +14,8 @@ from jax import lax
 
 Array = jax.Array
 Axes = tuple[int, ...]
+# Of each gradient that is asked for its name, and the axes over which it is summed.
+Outputs = tuple[tuple[str, Axes], ...]
 # Over which mesh axes each axis (counted from the end) of the arrays is split.
 Split = Mapping[int, tuple[str, ...]]
 # `(**operands) -> results`, for operands of the shapes and dtypes that a kernel was asked for.

@@ -34,7 +34,7 @@ from .arithmetic import (
     reciprocal_root_near_one,
     scale_of_squares,
 )
-from .kernel import Axes
+from .kernel import Axes, Outputs
 
 Array = jax.Array
 # Arrays of one shape and dtype, and axes -> their sums, dimensions kept with size 1.
@@ -127,20 +127,6 @@ def nearer(found: Slices) -> Array:
     return found.pilot + pinned(found.offset)
 
 
-def once_more(moments: Callable[[Array], Slices], found: Slices) -> Slices:
-    """`found`, or where a pilot was no good, the moments about the nearer ones.
-
-    A loop of one round or none: it replaces its arrays where they lie, while of a choice between
-    two branches XLA copies what one of them passes on, a kernel for each array.
-    """
-
-    def again(state: tuple[Array, Slices]) -> tuple[Array, Slices]:
-        far, found = state
-        return far ^ far, moments(nearer(found))
-
-    return lax.while_loop(lambda state: state[0], again, (is_far(found), found))[1]
-
-
 def about(
     pilot: Array,
     x: Array,
@@ -196,7 +182,7 @@ def gradients(
     x: Array,
     epsilon: Array,
     scale: Array | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
     total: Callable[[Array, Axes], Array],
 ) -> tuple[Array, ...]:
     r"""The gradients of :func:`normalized`, with :math:`g = \gamma \bar y`.

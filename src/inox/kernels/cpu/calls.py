@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import accumulator
-from ..kernel import Axes, Kernel, Run
+from ..kernel import Axes, Kernel, Outputs, Run
 from ..varying import gradient_varies, joint_shape, varies
 from .custom_call import call, nothing, supported
 from .residual_calls import add_cotangent, add_normalize
@@ -74,7 +74,7 @@ def _cotangent(
     axes: Axes,
     centred: bool,
     implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
 ) -> Run | None:
     """The kernel of `normalize_cotangent`; none for the gradient of epsilon; masks as above."""
     dy, x, epsilon, scale = (operands.get(name) for name in ("dy", "x", "epsilon", "scale"))

@@ -1,4 +1,4 @@
-r"""The gradients of a norm, and of a norm of a sum, in few passes over memory."""
+"""The gradients of a norm, and of a norm of a sum, in few passes over memory."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import jax
 from jax import lax
 
-from ..kernel import Axes, Run
+from ..kernel import Axes, Outputs, Run
 from ..pilot import gradients, plain, size_of
 from .joint_sums import total
 from .pilot import SHORT, slices, summed
 from .row_gradients import row_gradients
 
 Array = jax.Array
-Outputs = tuple[tuple[str, Axes], ...]
 # `(parts, dy, epsilon, scale) -> gradients` of a norm of a sum; that of x in the statistics' dtype.
 OfSum = Callable[[tuple[Array, ...], Array, Array, Array | None], tuple[Array, ...]]
 

@@ -2,13 +2,14 @@
 
 import functools
 import operator
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax import lax
 
 from ..kernel import Axes
-from ..pilot import SAMPLE, Slices, about, no_pilot, once_more, pilot_of, spaced
+from ..pilot import SAMPLE, Slices, about, is_far, nearer, no_pilot, pilot_of, spaced
 from .joint_sums import joint_sums
 
 Array = jax.Array
@@ -43,7 +44,21 @@ def slices(
     if not centred:
         return moments(no_pilot(parts[0], axes).astype(dtype))
     sample = summed(tuple(_sample(part, axes) for part in parts), dtype)
-    return once_more(moments, moments(pilot_of(sample, axes)))
+    return _once_more(moments, moments(pilot_of(sample, axes)))
+
+
+def _once_more(moments: Callable[[Array], Slices], found: Slices) -> Slices:
+    """`found`, or where a pilot was no good, the moments about the nearer ones.
+
+    A loop of one round or none: it replaces its arrays where they lie, while of a choice between
+    two branches XLA copies what one of them passes on, a kernel for each array.
+    """
+
+    def again(state: tuple[Array, Slices]) -> tuple[Array, Slices]:
+        far, found = state
+        return far ^ far, moments(nearer(found))
+
+    return lax.while_loop(lambda state: state[0], again, (is_far(found), found))[1]
 
 
 def _sample(x: Array, axes: Axes) -> Array:

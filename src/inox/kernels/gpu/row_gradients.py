@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..arithmetic import levelled, pinned, scale_of_squares
-from ..kernel import Axes, Run
+from ..kernel import Axes, Outputs, Run
 from ..pilot import Slices, affine, gradients
 from .joint_sums import total
 from .row_views import Views, views
@@ -38,7 +38,7 @@ ROW, ROW_WITH_DY = 2**15, 2**14
 SHORT_ROW = 64
 
 
-def _leading(x: Any, scale: Any | None, outputs: tuple[tuple[str, Axes], ...]) -> int | None:
+def _leading(x: Any, scale: Any | None, outputs: Outputs) -> int | None:
     """How many leading dimensions are those of rows alone, over which parameters are shared.
 
     For a scale of channels all but the last, for one of groups (..., G, 1, K) all before the
@@ -63,7 +63,7 @@ def row_gradients(
     x: Any,
     axes: Axes,
     scale: Any | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
     *,
     centred: bool,
 ) -> Run | None:
@@ -126,21 +126,20 @@ def _factor(found: Slices, epsilon: Array, centred: bool) -> Array:
     return levelled(rstd, found.variance, found.pilot) if centred else rstd
 
 
-def _level(found: Slices) -> Slices:
-    """The same with nothing along the deviation of equal numbers, and a variance of exactly 0."""
-    along = found.of_product
-    return found._replace(
-        variance=levelled(found.variance, found.variance, found.pilot),
-        of_product=None if along is None else levelled(along, found.variance, found.pilot),
-    )
-
-
 def _with_products(found: Slices, g: Array, x: Array, centred: bool) -> Slices:
-    """The same with the means of g and of g times the deviation."""
+    """The same with the means of g and of g times the deviation.
+
+    Of equal numbers there is nothing along the deviation, and a variance of exactly 0.
+    """
     number = jnp.asarray(x.shape[-1], x.dtype)
-    of_g = jnp.sum(g, -1, keepdims=True) / number if centred else jnp.zeros_like(found.variance)
-    of_product = jnp.sum(g * found.deviation(x), -1, keepdims=True) / number
-    return found._replace(of_g=of_g, of_product=of_product)
+    along = jnp.sum(g * found.deviation(x), -1, keepdims=True) / number
+    if not centred:
+        return found._replace(of_g=jnp.zeros_like(along), of_product=along)
+    of_g = jnp.sum(g, -1, keepdims=True) / number
+    variance, along = (
+        levelled(value, found.variance, found.pilot) for value in (found.variance, along)
+    )
+    return found._replace(variance=variance, of_g=of_g, of_product=along)
 
 
 def _gradients(
@@ -151,7 +150,7 @@ def _gradients(
     scale: Array | None = None,
     leading: int,
     views: Views,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
     centred: bool,
 ) -> tuple[Array, ...]:
     """The gradients that `outputs` lists: of x, and of scale and bias, summed over axes."""
@@ -173,7 +172,6 @@ def _gradients(
         found = _with_products(
             moments_of_rows(wide, zero), g if gamma is None else g * gamma, wide, centred
         )
-        found = _level(found) if centred else found
         wanted = (("x_tangent", ()),)
         return gradients(found, dy_seen, x_seen, epsilon, gamma, wanted, total)[0].reshape(x.shape)
 

@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..kernel import Axes, Kernel, Run
+from ..kernel import Axes, Kernel, Outputs, Run
 from ..varying import gradient_varies, joint_shape, varies
 from .backward import Wanted, gradients_of_rows
 from .block_sizes import blocks
 from .forward import normalize_rows
-from .groups import Outputs, groups_of
+from .groups import groups_of
 from .views import Rows, rows
 
 Array = jax.Array

@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..kernel import Axes, Run
+from ..kernel import Axes, Outputs, Run
 from .lanes import LANES
 
 Array = jax.Array
-Outputs = tuple[tuple[str, Axes], ...]
 
 
 class Groups(NamedTuple):

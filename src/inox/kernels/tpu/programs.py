@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..kernel import Axes, Kernel, Run
+from ..kernel import Axes, Kernel, Outputs, Run
 from ..pilot import gradients, normalized, plain, size_of, split_mean
 from .lanes import LANES
 from .pilot import is_grouped, slices
@@ -79,7 +79,7 @@ def _cotangent(
     axes: Axes,
     centred: bool,
     implementation: str | None,
-    outputs: tuple[tuple[str, Axes], ...],
+    outputs: Outputs,
 ) -> Run | None:
     """The gradients: the sums of x and dy by one pass, and what is made of them by another."""
     x, dy = operands["x"], operands["dy"]
